@@ -13,15 +13,7 @@
  * - `internal`: a defect of Drover.
  */
 export type ErrorAdvice =
-  | 'fix-input'
-  | 'not-found'
-  | 'conflict'
-  | 'fenced'
-  | 'denied'
-  | 'exhausted'
-  | 'unavailable'
-  | 'cancelled'
-  | 'internal';
+  'fix-input' | 'not-found' | 'conflict' | 'fenced' | 'denied' | 'exhausted' | 'unavailable' | 'cancelled' | 'internal';
 
 /** Facts of an error that a program may read: names and values, small and free of secrets. */
 export type ErrorDetails = Readonly<Record<string, string | number | boolean>>;

@@ -8,5 +8,31 @@ export {
   type ErrorAdvice,
   type ErrorDetails,
 } from './drover-error.ts';
+export { JobPlanner, type PlannedLease } from './job-planner.ts';
+export {
+  LeaseHandler,
+  type AttemptLog,
+  type HandlerResult,
+  type LeaseContext,
+  type StopReason,
+} from './lease-handler.ts';
+export type { CallContext, LeaseClient, LeaseEndpoint, LeaseLink } from './lease-link.ts';
+export {
+  defineLeaseType,
+  type CutOffRule,
+  type LeaseType,
+  type LeaseTypeOptions,
+  type RetryPolicy,
+} from './lease-type.ts';
 export { silentLogger, type LogFields, type Logger } from './logger.ts';
 export { principalName, type Principal } from './principal.ts';
+export {
+  TaskSource,
+  type AgentView,
+  type AskContext,
+  type AssignedAttempt,
+  type AttemptEnd,
+  type LeaseDraft,
+  type LeaseRequirements,
+  type TaskAnswer,
+} from './task-source.ts';
