@@ -1,1 +1,23 @@
-export {};
+export type {
+  AttemptOutcome,
+  AttemptStore,
+  AttemptWrite,
+  AttemptWriteResult,
+  BoundAttemptRecord,
+  LostAttempt,
+} from './attempt-store.ts';
+export type { DroverStore } from './drover-store.ts';
+export type {
+  AttemptRecord,
+  JobDraft,
+  JobRecord,
+  JobStore,
+  LeaseRecord,
+  SubmittedJob,
+  WishedAttempt,
+} from './job-store.ts';
+export type { ClaimRequest, EnqueueEntry, LeaseQueue, SessionRef, WaitingClass } from './lease-queue.ts';
+export type { LogAppend, LogRef, LogStore } from './log-store.ts';
+export type { AgentRecord, NewSession, OpenedSession, SessionStore } from './session-store.ts';
+export type { StoreSignal, StoreSignals } from './store-signals.ts';
+export type { StoreContext } from './store-context.ts';

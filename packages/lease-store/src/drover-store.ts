@@ -1,0 +1,20 @@
+import type { AttemptStore } from './attempt-store.ts';
+import type { JobStore } from './job-store.ts';
+import type { LeaseQueue } from './lease-queue.ts';
+import type { LogStore } from './log-store.ts';
+import type { SessionStore } from './session-store.ts';
+import type { StoreSignals } from './store-signals.ts';
+
+/** Every port of one store, for a composition root to hand out piece by piece. */
+export interface DroverStore extends AsyncDisposable {
+  readonly queue: LeaseQueue;
+  readonly attempts: AttemptStore;
+  readonly sessions: SessionStore;
+  readonly jobs: JobStore;
+  readonly logs: LogStore;
+  readonly signals: StoreSignals;
+  /** Resolves when the store answers; rejects with STORE_UNAVAILABLE otherwise. */
+  check(signal?: AbortSignal): Promise<void>;
+  /** Closes connections and timers; idempotent. */
+  close(): Promise<void>;
+}

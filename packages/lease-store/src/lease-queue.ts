@@ -1,0 +1,55 @@
+import type { AssignedAttempt, LeaseDraft, LeaseRequirements } from '@drover/lease-kit';
+import type { StoreContext } from './store-context.ts';
+
+/** An agent's session, as every fenced write names it. */
+export interface SessionRef {
+  readonly agentId: string;
+  readonly epoch: number;
+}
+
+/** A lease to store, bound to a session at once if the caller has reserved a place for it. */
+export interface EnqueueEntry {
+  readonly draft: LeaseDraft;
+  /** The job that it belongs to; absent for a lease of its own. */
+  readonly jobId?: string;
+  /**
+   * Stores the lease with its first attempt already bound, so that enqueueing and assigning are one commit. If the
+   * session is no longer current the lease waits like any other.
+   */
+  readonly bindTo?: SessionRef;
+}
+
+/** A group of waiting leases that ask for the same. */
+export interface WaitingClass {
+  /** Names the class in {@link ClaimRequest}; stable for equal requirements. */
+  readonly classId: number;
+  readonly requirements: LeaseRequirements;
+  /** Type name of the payloads. */
+  readonly payloadType: string;
+  /** Highest priority among its waiting leases. */
+  readonly priorityMax: number;
+}
+
+/** Asks for waiting leases of some classes, one for each place. */
+export interface ClaimRequest {
+  readonly source: string;
+  /** At most 1,024. */
+  readonly classIds: readonly number[];
+  /** One entry for every lease that may be claimed, at most 1,024; an agent stands in it once for each of its places. */
+  readonly places: readonly SessionRef[];
+}
+
+/** Leases that wait, and the one statement that takes them. */
+export interface LeaseQueue {
+  /** Stores leases, all or none, at most 1,000. A lease id that exists already is an error with advice `conflict`. */
+  enqueue(entries: readonly EnqueueEntry[], context: StoreContext): Promise<readonly AssignedAttempt[]>;
+  /** The classes that have a lease due now, for one source; at most 4,096, highest priority first. */
+  waitingClasses(source: string, context: StoreContext): Promise<readonly WaitingClass[]>;
+  /**
+   * Claims the leases that are first in order (priority, then age) and not held by another claim, binds each to a place
+   * whose session is current and which the lease does not exclude, and commits. Fewer than asked for is normal.
+   */
+  claim(request: ClaimRequest, context: StoreContext): Promise<readonly AssignedAttempt[]>;
+  /** When the next waiting lease of a source that is not due yet falls due, in ms from now; undefined if none does. */
+  nextDueMs(source: string, context: StoreContext): Promise<number | undefined>;
+}

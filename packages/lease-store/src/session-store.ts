@@ -1,0 +1,74 @@
+import type { AgentDescription } from '@drover/lease-protocol';
+import type { BoundAttemptRecord, LostAttempt } from './attempt-store.ts';
+import type { SessionRef } from './lease-queue.ts';
+import type { StoreContext } from './store-context.ts';
+
+/** A session to open. */
+export interface NewSession {
+  readonly agentId: string;
+  readonly sessionId: string;
+  /** The server process that holds it. */
+  readonly serverId: string;
+  /** Tells two processes with one agent id apart. */
+  readonly instanceNonce: string;
+  readonly description: AgentDescription;
+  /** What the agent proves that it took, at most 4,096. */
+  readonly proven: readonly { readonly leaseId: string; readonly attempt: number }[];
+}
+
+/** What opening a session did, in one transaction. */
+export interface OpenedSession {
+  readonly epoch: number;
+  /** The proven attempts that were live: now of this epoch, those that were only offered recorded as accepted. */
+  readonly rebound: readonly BoundAttemptRecord[];
+  /** The other attempts of the earlier session. */
+  readonly lost: readonly LostAttempt[];
+  /** The session that this one fenced, if it had not ended. */
+  readonly fenced?: { readonly sessionId: string; readonly serverId: string; readonly epoch: number };
+}
+
+/** An agent as the store remembers it. */
+export interface AgentRecord {
+  readonly agentId: string;
+  readonly description: AgentDescription;
+  readonly epoch: number;
+  /** Absent when it has no session. */
+  readonly session?: { readonly sessionId: string; readonly serverId: string; readonly openedAtMs: number };
+  /** `ready` until a server records otherwise; meaningless without a session. */
+  readonly condition: 'ready' | 'busy' | 'stopping' | 'unhealthy';
+  readonly enabled: boolean;
+  /** Set while two machines are using one identity. */
+  readonly quarantinedUntilMs?: number;
+  readonly leases: number;
+  readonly resourcesUsed: Readonly<Record<string, number>>;
+}
+
+/** Sessions of agents and the servers that hold them. */
+export interface SessionStore {
+  /**
+   * Opens a session: gives it the next epoch of its agent, fences the earlier one, binds the proven attempts to it and
+   * ends the others as lost. Live takeovers by different nonces, 4 within 5 minutes, quarantine the agent for 10:
+   * AGENT_QUARANTINED with advice `denied`.
+   */
+  openSession(session: NewSession, context: StoreContext): Promise<OpenedSession>;
+  /** Ends a session if it is current; its attempts end as lost. Repeating it changes nothing. */
+  endSession(session: SessionRef, reason: string, context: StoreContext): Promise<readonly LostAttempt[]>;
+  /** Remembers the condition that an agent reports, if the session is current. Called only on change. */
+  recordCondition(session: SessionRef, condition: AgentRecord['condition'], context: StoreContext): Promise<void>;
+  /** Says that a server lives; the one write that keeps all its sessions alive. */
+  beat(serverId: string, context: StoreContext): Promise<void>;
+  /** Says that a server ends in good order: its sessions get the grace period from now on. */
+  leave(serverId: string, context: StoreContext): Promise<void>;
+  /**
+   * Ends the sessions of servers that have not beaten for `serverTtlMs` + `graceMs`, and attempts whose session is no
+   * longer current. At most 1,000 attempts a call; the caller repeats while it gets that many.
+   */
+  sweep(
+    limits: { readonly serverTtlMs: number; readonly graceMs: number },
+    context: StoreContext,
+  ): Promise<readonly LostAttempt[]>;
+  agents(
+    page: { readonly after?: string; readonly limit: number },
+    context: StoreContext,
+  ): Promise<readonly AgentRecord[]>;
+}

@@ -1,0 +1,8 @@
+import type { Principal } from '@drover/lease-kit';
+
+/** On whose behalf a call reaches the store, and until when its answer is wanted. */
+export interface StoreContext {
+  readonly principal: Principal;
+  /** Aborting abandons the call; a write may then have happened or not. */
+  readonly signal?: AbortSignal;
+}
