@@ -1,0 +1,36 @@
+import { describe, expect, test } from 'vitest';
+import { definePools, poolsOf } from './pools.ts';
+import { propertiesFrom } from './properties.ts';
+
+const pools = definePools([
+  { name: 'linux', condition: 'os == linux' },
+  { name: 'chosen', agents: ['agent-1', 'agent-2'] },
+  { name: 'both', agents: ['agent-1'], condition: 'os == windows' },
+]);
+
+describe('pools', () => {
+  test.each([
+    ['agent-1', 'os=linux', ['linux', 'chosen', 'both']],
+    ['agent-3', 'os=Windows', ['both']],
+    ['agent-3', 'os=darwin', []],
+  ])('%s with %s is in %j', (agentId, property, expected) => {
+    expect(poolsOf({ agentId, properties: propertiesFrom([property]) }, pools)).toEqual(expected);
+  });
+
+  test.each([
+    [[{ name: ' ', agents: [] }], '1 to 64'],
+    [[{ name: 'a' }], 'names nobody'],
+    [
+      [
+        { name: 'a', agents: [] },
+        { name: 'A', agents: [] },
+      ],
+      'twice',
+    ],
+    [[{ name: 'a', condition: 'os ==' }], 'column 6'],
+  ])('refuses what makes no sense (%#)', (definitions, part) => {
+    expect(() => definePools(definitions)).toThrow(
+      expect.objectContaining({ code: 'POOL_INVALID', message: expect.stringContaining(part) }),
+    );
+  });
+});

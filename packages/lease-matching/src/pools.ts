@@ -1,0 +1,82 @@
+import { DroverError, isDroverError } from '@drover/lease-kit';
+import type { Condition } from './condition.ts';
+import { evaluateCondition } from './evaluate-condition.ts';
+import { parseCondition } from './parse-condition.ts';
+import type { Properties } from './properties.ts';
+
+/** A pool as an operator writes it: a list of agents, a condition, or both, which adds them up. */
+export interface PoolDefinition {
+  /** 1 to 64 characters, unique without regard to case. */
+  readonly name: string;
+  /** Ids of agents that belong to it whatever they report; absent: none. */
+  readonly agents?: readonly string[] | undefined;
+  /** Agents whose properties satisfy it belong to the pool; absent: none by condition. */
+  readonly condition?: string | undefined;
+}
+
+/** Pools with their conditions read: what {@link definePools} gives and {@link poolsOf} takes. */
+export type Pools = readonly DefinedPool[];
+
+/** One pool of {@link Pools}. */
+export interface DefinedPool {
+  readonly name: string;
+  readonly agents: ReadonlySet<string>;
+  readonly condition: Condition | undefined;
+}
+
+/** Longest name of a pool, in UTF-16 code units. */
+export const poolNameLengthMax = 64;
+/** Most pools of one fleet. */
+export const poolsMax = 1024;
+
+/**
+ * Checks pools and reads their conditions. Throws `POOL_INVALID` for a name that is empty, too long or there twice, for a pool
+ * that has neither a list nor a condition, for a condition that is invalid, and for too many pools.
+ */
+export function definePools(definitions: readonly PoolDefinition[]): Pools {
+  if (definitions.length > poolsMax) throw invalid('', `${definitions.length} pools; allowed: at most ${poolsMax}`);
+  const names = new Set<string>();
+  return definitions.map(({ name, agents, condition }) => {
+    const key = name.trim().toLowerCase();
+    if (key === '' || name.length > poolNameLengthMax) {
+      throw invalid(name, `its name; allowed: 1 to ${poolNameLengthMax} characters`);
+    }
+    if (names.has(key)) throw invalid(name, 'it is defined twice; allowed: each name once, in any case');
+    names.add(key);
+    if (agents === undefined && condition === undefined) {
+      throw invalid(name, 'it names nobody; allowed: a list of agents, a condition, or both');
+    }
+    return { name: name.trim(), agents: new Set(agents), condition: read(name, condition) };
+  });
+}
+
+/** The names of the pools that an agent is in, in the order of their definition. */
+export function poolsOf(agent: { readonly agentId: string; readonly properties: Properties }, pools: Pools): string[] {
+  return pools
+    .filter(
+      ({ agents, condition }) =>
+        agents.has(agent.agentId) || (condition !== undefined && evaluateCondition(condition, agent.properties)),
+    )
+    .map(({ name }) => name);
+}
+
+function read(name: string, condition: string | undefined): Condition | undefined {
+  if (condition === undefined) return undefined;
+  try {
+    return parseCondition(condition);
+  } catch (error) {
+    if (!isDroverError(error, 'CONDITION_INVALID')) throw error;
+    throw invalid(name, error.message, error);
+  }
+}
+
+function invalid(name: string, problem: string, cause?: unknown): DroverError {
+  const pool = name.length > 80 ? `${name.slice(0, 80)}…` : name;
+  return new DroverError({
+    code: 'POOL_INVALID',
+    advice: 'fix-input',
+    message: name === '' ? `Pools invalid: ${problem}` : `Pool ${JSON.stringify(pool)} invalid: ${problem}`,
+    details: { pool },
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
