@@ -1,0 +1,1 @@
+export { createTestDatabase, testPostgresUrlVariable, type TestDatabase } from './create-test-database.ts';
