@@ -9,8 +9,8 @@ import { canonicalCondition, printCondition } from './print-condition.ts';
 import { propertiesFrom, propertyLines, type Properties } from './properties.ts';
 
 const keys = ['os', 'ram', 'gpu', 'tag', 'a key'];
-const texts = ['linux', 'Windows', '10.0.19', 'v1', 'has "quotes" and \\', '', 'ärger', '8', '4gb', '1e+30'];
-const numbers = ['0', '-3', '8', '4gb', '512mb', '2.5', '1024kb', '1000000000000000000000000000000'];
+const texts = ['linux', 'Windows', '10.0.19', 'v1', 'has "quotes" and \\', '', 'ärger', '8', '4gb', '1e+29'];
+const numbers = ['0', '-3', '8', '4gb', '512mb', '2.5', '1024kb', '100000000000000000000000000000'];
 const orders = ['==', '!=', '<', '<=', '>', '>='] as const satisfies readonly ConditionOperator[];
 
 const term: fc.Arbitrary<Condition> = fc.oneof(

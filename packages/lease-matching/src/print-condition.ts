@@ -16,7 +16,7 @@ export function canonicalCondition(condition: Condition): string {
   return printCanonical(canonical(condition));
 }
 
-/** Numbers get a sign that no word can have, or the word `1e+30` would look like the number. */
+/** Numbers get a sign that no word can have, or the word `1e+29` would look like the number. */
 function printCanonical(condition: Condition): string {
   return print(condition, 'or', (value) => (value.kind === 'number' ? `#${value.number}` : printText(value.text)));
 }
