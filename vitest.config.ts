@@ -1,8 +1,10 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { defineConfig } from 'vitest/config';
+import { createTallyReporter, tallyFileVariable } from './tools/checks/src/tally-reporter.ts';
 
 const root = import.meta.dirname;
 const conditions = ['@drover/source'];
+const tallyFile = process.env[tallyFileVariable];
 
 /** Every folder that holds a package is a vitest project of its own, so that a result names its package. */
 const folders = ['packages', 'apps', 'tools'].flatMap((group) =>
@@ -14,8 +16,13 @@ const folders = ['packages', 'apps', 'tools'].flatMap((group) =>
 export default defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions, externalConditions: conditions } },
+  // The environment that global set-up files run in.
+  environments: { __vitest__: { resolve: { conditions, externalConditions: conditions } } },
   test: {
     maxWorkers: 2,
+    reporters: ['default', ...(tallyFile === undefined ? [] : [createTallyReporter(tallyFile, root)])],
+    // One Postgres for the whole run, and only for a run with files that need it.
+    globalSetup: [`${root}/tools/checks/src/test-postgres.setup.ts`],
     projects: folders.map(({ name, dir }) => ({
       extends: true,
       root: dir,
@@ -23,6 +30,7 @@ export default defineConfig({
         name,
         include: ['**/*.test.ts'],
         exclude: ['**/node_modules/**', '**/dist/**'],
+        setupFiles: [`${root}/tools/checks/src/open-resources.setup.ts`],
         pool: 'forks' as const,
         testTimeout: 20_000,
         hookTimeout: 60_000,
