@@ -71,3 +71,29 @@ export {
 // google.rpc.
 export { ErrorInfoSchema, RetryInfoSchema, type ErrorInfo, type RetryInfo } from './gen/google/rpc/error_details_pb.ts';
 export { StatusSchema, type Status } from './gen/google/rpc/status_pb.ts';
+
+// grpc.health.v1 and grpc.reflection.
+export {
+  Health,
+  HealthCheckRequestSchema,
+  HealthCheckResponse_ServingStatus,
+  HealthCheckResponseSchema,
+  HealthListResponseSchema,
+  type HealthCheckRequest,
+  type HealthCheckResponse,
+  type HealthListResponse,
+} from './gen/grpc/health/v1/health_pb.ts';
+export {
+  ServerReflection,
+  ServerReflectionRequestSchema,
+  ServerReflectionResponseSchema,
+  type ServerReflectionRequest,
+  type ServerReflectionResponse,
+} from './gen/grpc/reflection/v1/reflection_pb.ts';
+export {
+  ServerReflection as ServerReflectionV1Alpha,
+  ServerReflectionRequestSchema as ServerReflectionRequestV1AlphaSchema,
+  ServerReflectionResponseSchema as ServerReflectionResponseV1AlphaSchema,
+  type ServerReflectionRequest as ServerReflectionRequestV1Alpha,
+  type ServerReflectionResponse as ServerReflectionResponseV1Alpha,
+} from './gen/grpc/reflection/v1alpha/reflection_pb.ts';
