@@ -1,1 +1,9 @@
-export {};
+export {
+  createResourceLedger,
+  type OwnerKind,
+  type ResourceClaim,
+  type ResourceLedger,
+  type ResourceLedgerOptions,
+  type ResourceOwner,
+  type ResourceShortage,
+} from './resource-ledger.ts';
