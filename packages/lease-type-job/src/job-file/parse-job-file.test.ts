@@ -69,12 +69,7 @@ describe('a job file', () => {
   });
 
   const faults: readonly (readonly [what: string, from: string, to: string, message: RegExp])[] = [
-    [
-      'a key that is not known',
-      'exe: ld',
-      'exec: ld',
-      /^build\.yaml:19:9: .*exec is not known here/m,
-    ],
+    ['a key that is not known', 'exe: ld', 'exec: ld', /^build\.yaml:19:9: .*exec is not known here/m],
     [
       'a wrong type',
       'needs: [compile]',

@@ -1,1 +1,1 @@
-export {};
+export { createJobHandler, type JobHandlerDeps } from './job-handler.ts';
