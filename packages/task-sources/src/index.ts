@@ -1,1 +1,26 @@
-export {};
+export {
+  agentOffer,
+  agentTraits,
+  countResources,
+  readyStanding,
+  resourceCounts,
+  resourcesLeft,
+  type AgentStanding,
+  type AgentTraits,
+  type AgentUse,
+} from './agent-traits.ts';
+export { askSources, type AskOutcome, type Candidate, type SourcedAttempt } from './ask-sources.ts';
+export type { ImmediatePlacement, PlacementReservation } from './immediate-placement.ts';
+export { createDraftFit, type DraftFit } from './draft-fit.ts';
+export {
+  digestFromWire,
+  inlinePayloadBytesMax,
+  leasePinOwner,
+  payloadPinMs,
+  payloadReference,
+  payloadTypeOf,
+  referencedDigest,
+  resolvePayload,
+  withReferencedPayload,
+} from './payload-reference.ts';
+export { createQueueTaskSource, type QueueTaskSourceDeps, type QueueTaskSourceOptions } from './queue-task-source.ts';

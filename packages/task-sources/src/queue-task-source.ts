@@ -1,0 +1,239 @@
+import {
+  silentLogger,
+  systemClock,
+  type AgentView,
+  type AskContext,
+  type AssignedAttempt,
+  type AttemptEnd,
+  type Clock,
+  type Logger,
+  type Principal,
+  type ScheduledCall,
+  type TaskAnswer,
+  type TaskSource,
+} from '@drover/lease-kit';
+import type { LeaseQueue, StoreContext, StoreSignals, WaitingClass } from '@drover/lease-store';
+import { BarrenClaims } from './internal/barren-claims.ts';
+import { ClassFit } from './internal/class-fit.ts';
+import { FreePlace } from './internal/free-place.ts';
+import { planPlaces, spreadPlaces } from './internal/plan-places.ts';
+
+/** What a queue source is and how often it looks. */
+export interface QueueTaskSourceOptions {
+  /** The `source` of the leases that it hands out, e.g. `job`. */
+  readonly name: string;
+  /** See `TaskSource`. Default false. */
+  readonly assignsWhenDisabled?: boolean;
+  /** See `TaskSource`. Default false. */
+  readonly assignsInDowntime?: boolean;
+  /** How often it looks for work that no signal spoke of, ±25 %. Default 2 s. */
+  readonly pollMs?: number;
+  /** On whose behalf it reads and claims. Default: the service `task-source:<name>`. */
+  readonly principal?: Principal;
+}
+
+/** What a queue source works with. */
+export interface QueueTaskSourceDeps {
+  readonly queue: Pick<LeaseQueue, 'waitingClasses' | 'claim' | 'nextDueMs'>;
+  /** Absent: the poll alone wakes it. */
+  readonly signals?: StoreSignals;
+  /** Told how each attempt ended. */
+  readonly ended?: (end: AttemptEnd) => void;
+  /** Default: that of the process. */
+  readonly clock?: Clock;
+  /** From 0 to below 1; spreads the polls of several servers. Default `Math.random`. */
+  readonly random?: () => number;
+  readonly logger?: Logger;
+}
+
+/** Places of the first claim of an ask; each claim that was filled is followed by one four times as large. */
+const firstClaimPlaces = 32;
+const claimPlacesMax = 1024;
+/** Most rounds of claims in one ask: overcommit is ruled out by counting down, so mixed classes can take several. */
+const roundsMax = 24;
+/** A due time is asked for at most this often. */
+const dueLookMinMs = 100;
+
+/**
+ * The stock task source: hands out the leases that wait in a queue. It matches agents with classes of waiting leases, each
+ * pair once, and claims for all agents with the same classes in one statement. It remembers which classes wait and which
+ * claims came back short; signals and the poll renew that, so that an ask costs no statement while nothing waits.
+ *
+ * It polls only while somebody listens by `onWork`. An ask that is aborted or fails may have bound leases.
+ */
+export function createQueueTaskSource(options: QueueTaskSourceOptions, deps: QueueTaskSourceDeps): TaskSource {
+  const source = new QueueTaskSource(options, deps);
+  return {
+    name: options.name,
+    assignsWhenDisabled: options.assignsWhenDisabled ?? false,
+    assignsInDowntime: options.assignsInDowntime ?? false,
+    ask: (agents, context) => source.ask(agents, context),
+    onWork: (wake) => source.onWork(wake),
+    ended: (end) => deps.ended?.(end),
+  };
+}
+
+class QueueTaskSource {
+  readonly #name: string;
+  readonly #queue: QueueTaskSourceDeps['queue'];
+  readonly #signals: StoreSignals | undefined;
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  readonly #logger: Logger;
+  readonly #principal: Principal;
+  readonly #pollMs: number;
+  readonly #fit = new ClassFit<number>();
+  readonly #barren = new BarrenClaims();
+  readonly #wakes = new Set<() => void>();
+  #classes: readonly WaitingClass[] = [];
+  /** The classes may have changed since they were read. */
+  #stale = true;
+  #reading: Promise<void> | undefined;
+  #poll: ScheduledCall | undefined;
+  #due: ScheduledCall | undefined;
+  #dueLookedAtMs = Number.NEGATIVE_INFINITY;
+  #unlisten: (() => void) | undefined;
+
+  constructor(options: QueueTaskSourceOptions, deps: QueueTaskSourceDeps) {
+    this.#name = options.name;
+    this.#queue = deps.queue;
+    this.#signals = deps.signals;
+    this.#clock = deps.clock ?? systemClock;
+    this.#random = deps.random ?? Math.random;
+    this.#logger = deps.logger ?? silentLogger;
+    this.#principal = options.principal ?? { kind: 'service', id: `task-source:${options.name}` };
+    this.#pollMs = options.pollMs ?? 2_000;
+  }
+
+  async ask(agents: readonly AgentView[], { signal }: AskContext): Promise<ReadonlyMap<string, TaskAnswer>> {
+    const attempts = new Map<string, AssignedAttempt[]>();
+    const renewed = this.#stale;
+    let open = agents.filter(({ leasesFree }) => leasesFree > 0).map((view) => new FreePlace(view));
+    let limit = firstClaimPlaces;
+    for (let round = 0; round < roundsMax && open.length > 0; round += 1) {
+      const classes = await this.#waiting(signal);
+      const groups = planPlaces(open, classes, this.#fit, this.#barren);
+      if (groups.length === 0) break;
+      const more: FreePlace[] = [];
+      for (const group of groups) {
+        const places = spreadPlaces(group, limit);
+        const claimed = await this.#claim(group.classIds, places, attempts, signal);
+        if (claimed === places.length) more.push(...group.agents.map(({ place }) => place));
+        else for (const { place } of group.agents) this.#barren.add(place.view, group.key);
+      }
+      open = more;
+      limit = Math.min(claimPlacesMax, limit * 4);
+    }
+    // A signal may have spoken of a lease that is not due yet.
+    if (renewed) void this.#lookForDue();
+    return new Map([...attempts].map(([agentId, list]) => [agentId, { kind: 'assigned', attempts: list }]));
+  }
+
+  onWork(wake: () => void): () => void {
+    // A wrapper of its own, so that one function may be registered twice.
+    const entry = (): void => wake();
+    this.#wakes.add(entry);
+    if (this.#wakes.size === 1) this.#startLooking();
+    return () => {
+      if (this.#wakes.delete(entry) && this.#wakes.size === 0) this.#stopLooking();
+    };
+  }
+
+  async #claim(
+    classIds: readonly number[],
+    places: readonly FreePlace[],
+    attempts: Map<string, AssignedAttempt[]>,
+    signal: AbortSignal,
+  ): Promise<number> {
+    const byAgent = new Map(places.map((place) => [place.view.agentId, place]));
+    const sessions = places.map(({ view }) => ({ agentId: view.agentId, epoch: view.epoch }));
+    const claimed = await this.#queue.claim({ source: this.#name, classIds, places: sessions }, this.#context(signal));
+    for (const attempt of claimed) {
+      byAgent.get(attempt.agentId)?.take(attempt.requirements);
+      const list = attempts.get(attempt.agentId);
+      if (list === undefined) attempts.set(attempt.agentId, [attempt]);
+      else list.push(attempt);
+    }
+    return claimed.length;
+  }
+
+  async #waiting(signal: AbortSignal): Promise<readonly WaitingClass[]> {
+    if (this.#stale || this.#reading !== undefined) {
+      this.#reading ??= this.#read(signal).finally(() => (this.#reading = undefined));
+      await this.#reading;
+    }
+    return this.#classes;
+  }
+
+  async #read(signal?: AbortSignal): Promise<void> {
+    // Cleared first: what changes while the statement is under way makes the answer stale again.
+    this.#stale = false;
+    this.#barren.clear();
+    try {
+      this.#classes = await this.#queue.waitingClasses(this.#name, this.#context(signal));
+    } catch (error) {
+      this.#stale = true;
+      throw error;
+    }
+  }
+
+  #startLooking(): void {
+    this.#stale = true;
+    this.#unlisten = this.#signals?.listen((signal) => {
+      if (signal.kind === 'work' && signal.source === this.#name) this.#mayHaveWork();
+    });
+    this.#schedulePoll();
+  }
+
+  #stopLooking(): void {
+    this.#unlisten?.();
+    this.#unlisten = undefined;
+    this.#poll?.cancel();
+    this.#poll = undefined;
+    this.#due?.cancel();
+    this.#due = undefined;
+  }
+
+  #mayHaveWork(): void {
+    this.#stale = true;
+    for (const wake of this.#wakes) wake();
+  }
+
+  #schedulePoll(): void {
+    this.#poll = this.#clock.schedule(this.#pollMs * (0.75 + this.#random() / 2), () => {
+      this.#schedulePoll();
+      void this.#pollOnce();
+    });
+  }
+
+  async #pollOnce(): Promise<void> {
+    try {
+      await this.#read();
+      if (this.#classes.length > 0) for (const wake of this.#wakes) wake();
+      await this.#lookForDue();
+    } catch (error) {
+      this.#logger.warn({ source: this.#name, err: error }, 'could not look for waiting leases');
+    }
+  }
+
+  /** Wakes its listeners when the next lease that is not due yet (a retry) falls due. */
+  async #lookForDue(): Promise<void> {
+    const nowMs = this.#clock.monotonicMs();
+    if (this.#wakes.size === 0 || nowMs - this.#dueLookedAtMs < dueLookMinMs) return;
+    this.#dueLookedAtMs = nowMs;
+    try {
+      const dueMs = await this.#queue.nextDueMs(this.#name, this.#context());
+      this.#due?.cancel();
+      this.#due = undefined;
+      // Later ones are found by a poll that comes before they are due.
+      if (dueMs === undefined || dueMs > this.#pollMs * 2 || this.#wakes.size === 0) return;
+      this.#due = this.#clock.schedule(Math.max(1, dueMs), () => this.#mayHaveWork());
+    } catch (error) {
+      this.#logger.warn({ source: this.#name, err: error }, 'could not ask when the next lease falls due');
+    }
+  }
+
+  #context(signal?: AbortSignal): StoreContext {
+    return signal === undefined ? { principal: this.#principal } : { principal: this.#principal, signal };
+  }
+}
