@@ -1,1 +1,9 @@
-export {};
+export { withSnapshotFallback } from './snapshot-fallback.ts';
+export {
+  copyAt,
+  createSnapshotWorkspaceProvider,
+  defaultSnapshotExcludes,
+  type SnapshotWorkspaceOptions,
+} from './snapshot-workspace-provider.ts';
+export { prepareDestination, removeWorkingCopy } from './workspace-destination.ts';
+export type { WorkspaceCopy, WorkspaceProvider, WorkspaceRequest } from './workspace-provider.ts';

@@ -1,1 +1,6 @@
-export {};
+export {
+  workspaceProviderCompliance,
+  type ComplianceRunner,
+  type ExpectedFile,
+  type WorkspaceFixture,
+} from './workspace-provider-compliance.ts';
