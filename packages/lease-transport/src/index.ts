@@ -1,1 +1,10 @@
-export {};
+export {
+  createLeaseClient,
+  defaultMessageSizeMaxBytes,
+  type ConnectedLeaseClient,
+  type LeaseClientDeps,
+  type LeaseClientOptions,
+  type LeaseClientTls,
+} from './lease-client.ts';
+export { registerLeaseService, type LeaseServiceDeps, type LeaseServiceOptions } from './lease-service.ts';
+export type { PollFallbackOptions } from './link-mode.ts';

@@ -1,0 +1,165 @@
+import { createClient, type Client, type Interceptor, type Transport } from '@connectrpc/connect';
+import { createConnectTransport, Http2SessionManager } from '@connectrpc/connect-node';
+import type { ClientHttp2Session, ClientHttp2Stream, SecureClientSessionOptions } from 'node:http2';
+import { DroverError, silentLogger, systemClock, type Clock, type LeaseClient, type Logger } from '@drover/lease-kit';
+import { LeaseService } from '@drover/lease-protocol';
+import { LinkMode, type PollFallbackOptions } from './link-mode.ts';
+import { openPollLink } from './poll-link.ts';
+import { openStreamLink } from './stream-link.ts';
+import { transportErrorFrom } from './transport-error.ts';
+
+/** The part of TLS that a client may set, with Node's meaning. Used when the URL is `https:`. */
+export type LeaseClientTls = Pick<
+  SecureClientSessionOptions,
+  'ca' | 'cert' | 'key' | 'passphrase' | 'pfx' | 'servername' | 'rejectUnauthorized' | 'checkServerIdentity'
+>;
+
+/** Where a server is and how it is called. */
+export interface LeaseClientOptions {
+  /** `http://host:port` or `https://host:port`. */
+  readonly baseUrl: string;
+  readonly tls?: LeaseClientTls;
+  /** HTTP version. With `1.1` there are no streams, and links poll. Default `2`: one connection for everything. */
+  readonly httpVersion?: '1.1' | '2';
+  /** Headers on every call, e.g. `authorization`. At most 32. */
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly pollFallback?: PollFallbackOptions;
+  /** The most bytes of one message in either direction. Default 4 MiB. */
+  readonly messageSizeMaxBytes?: number;
+  /** How long a unary call may take, the wait of a poll not counted. Default 30 s. */
+  readonly callTimeoutMs?: number;
+  /** Silence on the connection after which a PING asks whether the server is there. Default 20 s. */
+  readonly pingIntervalMs?: number;
+  /** How long the server has to answer a PING before the connection counts as dead. Default 10 s. */
+  readonly pingTimeoutMs?: number;
+}
+
+/** Who works together in a client. */
+export interface LeaseClientDeps {
+  /** Default: the process's clock. */
+  readonly clock?: Clock;
+  /** Default: silence. */
+  readonly logger?: Logger;
+  /** Carries the calls instead of a connection of the client's own, e.g. an in-memory one. The caller closes it. */
+  readonly transport?: Transport;
+}
+
+/** A {@link LeaseClient} that holds a connection. */
+export interface ConnectedLeaseClient extends LeaseClient, AsyncDisposable {
+  /** Whether the next link will be a stream or polls. */
+  readonly linkMode: 'stream' | 'polling';
+  /** Closes the connection; what runs on it fails with `unavailable`. Idempotent. */
+  close(): Promise<void>;
+}
+
+/** Largest message in either direction where nothing else is said: 4 MiB. */
+export const defaultMessageSizeMaxBytes = 4 * 1024 * 1024;
+
+/**
+ * A server as its agents call it, over the Connect protocol: its unary calls need no HTTP trailers, which some proxies
+ * drop, and its streams are plain HTTP/2. The connection is made by the first call and made again by the first call after
+ * it broke. Calls throw DroverErrors: the server's own, `MESSAGE_TOO_LARGE`, or `RPC_…` for what happened on the way.
+ * Aborting a call's signal makes it reject with advice `cancelled`. Throws `LEASE_CLIENT_INVALID` for a URL that is none.
+ */
+export function createLeaseClient(options: LeaseClientOptions, deps: LeaseClientDeps = {}): ConnectedLeaseClient {
+  checkOptions(options);
+  const clock = deps.clock ?? systemClock;
+  const callTimeoutMs = options.callTimeoutMs ?? 30_000;
+  const fallback = {
+    firstAnswerMs: options.pollFallback?.firstAnswerMs ?? 10_000,
+    quickBreakMs: options.pollFallback?.quickBreakMs ?? 5_000,
+    quickBreaksMax: options.pollFallback?.quickBreaksMax ?? 3,
+    pollingMs: options.pollFallback?.pollingMs ?? 300_000,
+    waitMs: Math.min(60_000, Math.max(1_000, options.pollFallback?.waitMs ?? 20_000)),
+  };
+  const mode = new LinkMode(fallback, clock, deps.logger ?? silentLogger);
+  const alwaysPolls = options.httpVersion === '1.1';
+  const connection = deps.transport ? undefined : connect(options);
+  const rpc: Client<typeof LeaseService> = createClient(LeaseService, deps.transport ?? connection!.transport);
+
+  const call = async <T>(promise: Promise<T>): Promise<T> => {
+    try {
+      return await promise;
+    } catch (error) {
+      throw transportErrorFrom(error);
+    }
+  };
+  const close = (): Promise<void> => {
+    connection?.close();
+    return Promise.resolve();
+  };
+  return {
+    openSession: (request, signal) => call(rpc.openSession(request, { signal, timeoutMs: callTimeoutMs })),
+    appendLog: (request, signal) => call(rpc.appendLog(request, { signal, timeoutMs: callTimeoutMs })),
+    link(signal) {
+      const untilMs = mode.pollUntilMs;
+      if (alwaysPolls || untilMs !== undefined) {
+        return openPollLink({ rpc, clock, untilMs, waitMs: fallback.waitMs, callTimeoutMs }, signal);
+      }
+      return openStreamLink({ rpc, mode, clock, ...fallback }, signal);
+    },
+    get linkMode() {
+      return alwaysPolls || mode.pollUntilMs !== undefined ? 'polling' : 'stream';
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+function connect(options: LeaseClientOptions): { readonly transport: Transport; close(): void } {
+  const messageSizeMaxBytes = options.messageSizeMaxBytes ?? defaultMessageSizeMaxBytes;
+  const headers = Object.entries(options.headers ?? {});
+  const common = {
+    baseUrl: options.baseUrl,
+    useBinaryFormat: true,
+    // Copies are small and arrive often: compressing them costs more than it saves.
+    acceptCompression: [],
+    readMaxBytes: messageSizeMaxBytes,
+    writeMaxBytes: messageSizeMaxBytes,
+    interceptors: [
+      ((next) => (request) => {
+        for (const [name, value] of headers) request.header.set(name, value);
+        return next(request);
+      }) satisfies Interceptor,
+    ],
+  };
+  if (options.httpVersion === '1.1') {
+    const transport = createConnectTransport({ ...common, httpVersion: '1.1', nodeOptions: { ...options.tls } });
+    return { transport, close: () => undefined };
+  }
+  const sessionManager = new GuardedSessionManager(
+    options.baseUrl,
+    { pingIntervalMs: options.pingIntervalMs ?? 20_000, pingTimeoutMs: options.pingTimeoutMs ?? 10_000 },
+    { ...options.tls },
+  );
+  const transport = createConnectTransport({ ...common, httpVersion: '2', sessionManager });
+  return { transport, close: () => sessionManager.abort() };
+}
+
+/**
+ * A connection that was destroyed reports its error a moment later. Connect takes its listener away when it is closed in
+ * between, and an error that nobody listens to would end the process.
+ */
+class GuardedSessionManager extends Http2SessionManager {
+  readonly #guarded = new WeakSet<ClientHttp2Session>();
+
+  override async request(...args: Parameters<Http2SessionManager['request']>): Promise<ClientHttp2Stream> {
+    const stream = await super.request(...args);
+    const session = stream.session as ClientHttp2Session | undefined;
+    if (session && !this.#guarded.has(session)) {
+      this.#guarded.add(session);
+      session.on('error', () => undefined);
+    }
+    return stream;
+  }
+}
+
+function checkOptions(options: LeaseClientOptions): void {
+  const invalid = (message: string): DroverError =>
+    new DroverError({ code: 'LEASE_CLIENT_INVALID', advice: 'fix-input', message });
+  const url = URL.parse(options.baseUrl);
+  if (!url || !['http:', 'https:'].includes(url.protocol)) {
+    throw invalid(`baseUrl must be http://host:port or https://host:port, not ${JSON.stringify(options.baseUrl)}`);
+  }
+  if (Object.keys(options.headers ?? {}).length > 32) throw invalid('headers: at most 32 are allowed');
+}
