@@ -1,0 +1,90 @@
+import { createContextKey, createContextValues, type ContextValues, type HandlerContext } from '@connectrpc/connect';
+import type { NodeServerRequest } from './internal/node-server-request.ts';
+import { DroverError, type Principal } from '@drover/lease-kit';
+import { connectErrorFrom, unauthenticatedCode } from '@drover/rpc-errors';
+import { Health } from '@drover/standard-protocols';
+
+/** Where a call comes from. */
+export interface RpcPeer {
+  /** IP address of the other end of the connection, which may be a proxy's; empty if it is gone already. */
+  readonly remoteAddress: string;
+  /** The connection is TLS. */
+  readonly encrypted: boolean;
+}
+
+/** What {@link PrincipalOf} may look at: the call before its body is read. */
+export interface IncomingCall {
+  /** Full name of the service, e.g. `drover.lease.v1.LeaseService`. */
+  readonly service: string;
+  readonly method: string;
+  /** Request headers, e.g. `authorization`. */
+  readonly header: Headers;
+  readonly peer: RpcPeer;
+  /** Aborted when the caller goes away. */
+  readonly signal: AbortSignal;
+}
+
+/**
+ * On whose behalf a call is made. Undefined: nobody's, and the call ends as UNAUTHENTICATED before its body is read. What it
+ * throws is the call's error.
+ */
+export type PrincipalOf = (call: IncomingCall) => Principal | undefined | Promise<Principal | undefined>;
+
+const nobody: Principal = { kind: 'service', id: '' };
+
+/**
+ * The principal of a call, in `context.values`. The host sets it before any handler or interceptor runs; use
+ * {@link principalFrom} to read it.
+ */
+export const principalKey = createContextKey<Principal>(nobody, { description: 'drover principal' });
+
+const peerKey = createContextKey<RpcPeer>({ remoteAddress: '', encrypted: false }, { description: 'drover peer' });
+
+/** The principal of a call. Throws `UNAUTHENTICATED` where no host has set one, so that nothing runs on nobody's behalf. */
+export function principalFrom(values: ContextValues): Principal {
+  const principal = values.get(principalKey);
+  if (principal === nobody) throw unauthenticated('a call that did not come through the host');
+  return principal;
+}
+
+/** Values of a new call: where it comes from. */
+export function callValues(request: NodeServerRequest): ContextValues {
+  const { socket } = request;
+  return createContextValues().set(peerKey, {
+    remoteAddress: socket.remoteAddress ?? '',
+    encrypted: 'encrypted' in socket && socket.encrypted === true,
+  });
+}
+
+/**
+ * Asks for the principal before the body of a call is received, decompressed or parsed. Health answers everybody, as the
+ * probes of load balancers and orchestrators have no credentials; reflection does not.
+ */
+export function principalGate(principalOf: PrincipalOf): (context: HandlerContext) => Promise<void> {
+  return async (context) => {
+    const service = context.service.typeName;
+    if (service === Health.typeName) return;
+    let principal: Principal | undefined;
+    try {
+      principal = await principalOf({
+        service,
+        method: context.method.name,
+        header: context.requestHeader,
+        peer: context.values.get(peerKey),
+        signal: context.signal,
+      });
+      if (principal === undefined) throw unauthenticated(`${service}/${context.method.name}`);
+    } catch (error) {
+      throw connectErrorFrom(error);
+    }
+    context.values.set(principalKey, principal);
+  };
+}
+
+function unauthenticated(what: string): DroverError {
+  return new DroverError({
+    code: unauthenticatedCode,
+    advice: 'denied',
+    message: `There is no principal for ${what}: the call needs credentials that this server accepts.`,
+  });
+}
