@@ -1,6 +1,7 @@
 import nx from '@nx/eslint-plugin';
-import tseslint from 'typescript-eslint';
 import prettier from 'eslint-config-prettier';
+import tseslint from 'typescript-eslint';
+import { houseRules } from './tools/house-rules/src/index.ts';
 
 /** The dependency law of docs/ARCHITECTURE.md: what each layer may import. */
 const layers = {
@@ -21,11 +22,38 @@ const sides = {
   agent: ['shared', 'agent', 'both'],
   browser: ['shared', 'browser'],
 };
+/** What both sides load must not bring one side along; lease types are exempt, since their halves are subpaths. */
+const bothSides = ['core', 'io', 'app-support'].map((layer) => ({
+  allSourceTags: ['side:both', `layer:${layer}`],
+  onlyDependOnLibsWithTags: ['side:shared', 'side:both'],
+}));
+/** Tests of what does I/O bring real parts, of both sides: an engine is tested with a real store, not a mock of one. */
+const realParts = ['contract', 'pure', 'core', 'io', 'engine', 'lease-type', 'app-support', 'test'];
+const layersOfTests = {
+  ...layers,
+  core: realParts,
+  io: realParts,
+  engine: realParts,
+  'lease-type': realParts,
+  'app-support': realParts,
+};
+const tests = ['**/*.test.ts', '**/*.fixture.ts'];
+
 const rows = (axis, table) =>
   Object.entries(table).map(([from, to]) => ({
     sourceTag: `${axis}:${from}`,
     onlyDependOnLibsWithTags: to.map((name) => `${axis}:${name}`),
   }));
+const boundaries = (depConstraints) => ({
+  '@nx/enforce-module-boundaries': [
+    'error',
+    {
+      enforceBuildableLibDependency: true,
+      allow: ['^.*/eslint.config.js$', '^.*/vitest.config.ts$', '^.*/tools/house-rules/src/index.ts$'],
+      depConstraints,
+    },
+  ],
+});
 
 export default tseslint.config(
   { ignores: ['**/dist/**', '**/node_modules/**', '**/src/gen/**', '.nx/**', '.drover/**', 'coverage/**'] },
@@ -33,16 +61,23 @@ export default tseslint.config(
   ...nx.configs['flat/base'],
   {
     files: ['**/*.ts', '**/*.mjs', '**/*.js'],
+    plugins: { house: houseRules },
     rules: {
-      '@nx/enforce-module-boundaries': [
+      ...boundaries([...rows('layer', layers), ...rows('side', sides), ...bothSides]),
+      'house/keep-sides-apart': 'error',
+      'house/name-files': 'error',
+      'no-restricted-exports': [
         'error',
         {
-          enforceBuildableLibDependency: true,
-          allow: ['^.*/eslint.config.js$', '^.*/vitest.config.ts$'],
-          depConstraints: [...rows('layer', layers), ...rows('side', sides)],
+          restrictDefaultExports: {
+            direct: true,
+            named: true,
+            defaultFrom: true,
+            namedFrom: true,
+            namespaceFrom: true,
+          },
         },
       ],
-      'no-restricted-exports': ['error', { restrictDefaultExports: { direct: true } }],
       '@typescript-eslint/consistent-type-imports': 'error',
       '@typescript-eslint/no-non-null-assertion': 'off',
       '@typescript-eslint/no-invalid-void-type': 'off',
@@ -50,6 +85,15 @@ export default tseslint.config(
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
     },
   },
-  { files: ['*.config.ts', '*.config.js', 'eslint.config.js'], rules: { 'no-restricted-exports': 'off' } },
+  { files: ['**/*.ts'], rules: { 'house/write-extensions': 'error' } },
+  {
+    files: tests,
+    rules: {
+      ...boundaries(rows('layer', layersOfTests)),
+      'house/keep-sides-apart': 'off',
+      'house/no-sleep-in-tests': 'error',
+    },
+  },
+  { files: ['**/*.config.ts', '**/*.config.js'], rules: { 'no-restricted-exports': 'off' } },
   prettier,
 );
