@@ -1,5 +1,6 @@
 import type { AttemptKey } from './attempt-key.ts';
 import type { AgentCopy, ServerCopy } from './copies.ts';
+import type { Guards } from './guards.ts';
 
 /** An attempt that the journal of an earlier process proves. */
 export interface JournalledAttempt<Report = unknown> extends AttemptKey {
@@ -19,6 +20,9 @@ export type JournalEntry<Report = unknown> =
 
 /** Why a handler is stopped. */
 export type StopCause = 'cancelled' | 'orphaned' | 'cut-off' | 'busy' | 'shutting-down';
+
+/** Why an offer can only be refused. */
+export type RefusalCause = 'stopping' | 'busy' | 'cancelled';
 
 /** Why the server turned a session away. */
 export type SessionRejection = 'fenced' | 'unknown' | 'protocol-violation' | 'quarantined';
@@ -62,8 +66,11 @@ export type AgentEffect<Report = unknown> =
   /** Open a link for the session; answered by `link-opened` or `link-lost`. */
   | { readonly type: 'open-link' }
   | { readonly type: 'close-link' }
-  /** Decide whether this machine takes the attempt (type known, payload readable, capacity); answer `considered`. */
-  | { readonly type: 'consider'; readonly key: AttemptKey }
+  /**
+   * Decide whether this machine takes the attempt (type known, payload readable, capacity); answer `considered`. With
+   * `mustRefuse` only a refusal is accepted as the answer; the same attempt may be put a second time to say so.
+   */
+  | { readonly type: 'consider'; readonly key: AttemptKey; readonly mustRefuse?: RefusalCause }
   | { readonly type: 'journal'; readonly writeId: number; readonly entries: readonly JournalEntry<Report>[] }
   | { readonly type: 'start'; readonly key: AttemptKey }
   /** Take up an attempt of an earlier process: the handler's `resume`, never `run`. */
@@ -84,4 +91,11 @@ export interface AgentMachineOptions {
   /** Wait between attempts to open a session or a link: doubled from min to max; the engine adds jitter. */
   readonly backoffMinMs: number;
   readonly backoffMaxMs: number;
+  /**
+   * How long news of an acceptance alone may wait for company: work that ends sooner costs one message and one write in
+   * place of two. Default 25.
+   */
+  readonly acceptanceDelayMs?: number;
+  /** Absent means all of them. Only the exhaustive check leaves one out. */
+  readonly guards?: Guards;
 }

@@ -1,5 +1,6 @@
 import type { AttemptKey } from './attempt-key.ts';
 import type { AgentCopy, ServerCopy, ServerLeaseState } from './copies.ts';
+import type { Guards } from './guards.ts';
 
 /** How an attempt ended, as the server persists it. `reported` carries the agent's own report. */
 export type AttemptEnding<Report = unknown> =
@@ -44,8 +45,11 @@ export type ServerEvent<Report = unknown> =
   | { readonly type: 'link-opened'; readonly nowMs: number }
   | { readonly type: 'link-lost'; readonly nowMs: number }
   | { readonly type: 'copy-received'; readonly copy: AgentCopy<Report>; readonly nowMs: number }
-  /** A write has been persisted, or refused because the epoch is old. */
-  | { readonly type: 'written'; readonly writeId: number; readonly result: 'persisted' | 'fenced' }
+  /**
+   * A write has been persisted, or refused because the epoch is old. `unknown`: the store is away for longer than the
+   * engine tries again, so nobody can say; the session ends as `store-lost` and the next one loads what was persisted.
+   */
+  | { readonly type: 'written'; readonly writeId: number; readonly result: 'persisted' | 'fenced' | 'unknown' }
   /** A newer session of the agent exists. */
   | { readonly type: 'fenced' }
   /** The server process stops: end the session without ending its attempts. */
@@ -74,4 +78,6 @@ export interface ServerMachineOptions {
   readonly leasesMax: number;
   /** Digest of a canonical text; the same function at both ends. */
   readonly digest: (text: string) => string;
+  /** Absent means all of them. Only the exhaustive check leaves one out. */
+  readonly guards?: Guards;
 }
