@@ -1,1 +1,5 @@
-export {};
+export {
+  createDiskContentStore,
+  type DiskContentStoreDeps,
+  type DiskContentStoreOptions,
+} from './disk-content-store.ts';

@@ -6,7 +6,7 @@ import type { Digest } from './digest.ts';
  *
  * ```
  * openUpload ─▶ open ─ commit ──▶ the blob is there
- *                │ ▲   discard ─▶ gone       (also: bytes that do not match)
+ *                │ ▲   discard ─▶ gone       (also: bytes that do not match, no room)
  *         suspend▼ │openUpload
  *             suspended ─ idle too long ─▶ gone
  * ```
@@ -19,11 +19,14 @@ export interface BlobUpload extends AsyncDisposable {
   /** Bytes that are kept: where the next `append` goes. */
   readonly committedBytes: number;
   /**
-   * Keeps `chunk` behind what is there. Throws `DIGEST_MISMATCH` (and discards) beyond the digest's size,
-   * `CONTENT_STORE_FULL`, `UPLOAD_TAKEN_OVER`.
+   * Keeps `chunk` behind what is there. Throws `DIGEST_MISMATCH` beyond the digest's size or `CONTENT_STORE_FULL`, and
+   * discards the upload in both cases; throws `UPLOAD_TAKEN_OVER`.
    */
   append(chunk: Uint8Array): Promise<void>;
-  /** Makes it a blob, durably. Throws `DIGEST_MISMATCH` (and discards), `CONTENT_STORE_FULL`, `UPLOAD_TAKEN_OVER`. */
+  /**
+   * Makes it a blob, durably. Throws `DIGEST_MISMATCH` or `CONTENT_STORE_FULL`, and discards the upload in both cases;
+   * throws `UPLOAD_TAKEN_OVER`.
+   */
   commit(): Promise<void>;
   /** Removes everything; harmless when the upload has ended or was taken over. */
   discard(): Promise<void>;

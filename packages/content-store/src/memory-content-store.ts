@@ -135,7 +135,12 @@ export function createMemoryContentStore(
           await discard();
           throw digestMismatch(digest, { sizeBytes: after });
         }
-        makeRoom(chunk.byteLength);
+        try {
+          makeRoom(chunk.byteLength);
+        } catch (error) {
+          await discard();
+          throw error;
+        }
         kept.chunks.push(Uint8Array.from(chunk)); // the caller may reuse its buffer
         kept.committedBytes = after;
         kept.touchedMs = clock.monotonicMs();
