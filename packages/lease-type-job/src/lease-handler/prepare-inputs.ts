@@ -68,7 +68,7 @@ async function prepareInput(
         });
       }
       const { url, revision } = source.value;
-      await provider.materialize({ url, revision: revision || 'HEAD', destination: place }, context.signal);
+      await provider.materialize({ source: url, revision: revision || 'HEAD', destination: place }, context.signal);
       return;
     }
     case undefined:

@@ -24,8 +24,11 @@ export async function runBatchSteps(batch: Batch, deps: RunStepDeps): Promise<St
     running.add(run);
   };
 
+  // Once the batch is stopped, what has not started was stopped too, whatever it needs.
+  const nextHopeless = (): Step | undefined => (context.signal.aborted ? undefined : order.takeHopeless());
+
   for (;;) {
-    for (let step = order.takeHopeless(); step; step = order.takeHopeless()) {
+    for (let step = nextHopeless(); step; step = nextHopeless()) {
       settle(step, stepResultWithout(step.name, StepEnd.SKIPPED, 'STEP_SKIPPED', skippedBecause(step, results)));
     }
     while (!context.signal.aborted && running.size < concurrency) {

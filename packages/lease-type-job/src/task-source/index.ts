@@ -1,1 +1,2 @@
-export {};
+export { jobPlanner } from '../job-planner.ts';
+export { createJobTaskSource } from './job-task-source.ts';
