@@ -12,7 +12,7 @@ import { createGroupTree, createProcTree, endProcessTree } from './process-tree.
 import { moveEarlyChildren, moveIn, SpawnRefused, spawnChild } from './spawn-child.ts';
 import { failedStart, failedStartLater } from './failed-start.ts';
 import { followProcess, type RunningProcess } from './running-process.ts';
-import { takeStateDir } from './state-dir-lock.ts';
+import { takeStateDir } from './state-dir.ts';
 
 /** Data of {@link createProcessRunner}. */
 export interface ProcessRunnerOptions {

@@ -1,1 +1,6 @@
-export {};
+export {
+  createGitWorkspaceProvider,
+  type GitWorkspaceDeps,
+  type GitWorkspaceOptions,
+} from './git-workspace-provider.ts';
+export type { GitTransport } from './git-source.ts';
