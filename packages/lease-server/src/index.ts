@@ -1,1 +1,11 @@
-export {};
+export {
+  agentActsForItself,
+  defaultLeaseServerLimits,
+  defaultLeaseServerTiming,
+  type AgentPolicy,
+  type LeaseServerDeps,
+  type LeaseServerLimits,
+  type LeaseServerOptions,
+  type LeaseServerTiming,
+} from './lease-server-options.ts';
+export { createLeaseServer, type LeaseServer, type LeaseServerStatus } from './lease-server.ts';

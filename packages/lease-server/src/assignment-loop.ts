@@ -1,0 +1,207 @@
+import type { Clock, Logger, TaskSource } from '@drover/lease-kit';
+import { askSources, type AskOutcome, type Candidate } from '@drover/task-sources';
+import type { AgentPolicy } from './lease-server-options.ts';
+import { heldAttempt, type HeldAttempt } from './held-attempt.ts';
+import type { LeaseSession } from './lease-session.ts';
+import { StoreRetry } from './store-retry.ts';
+
+/** What an assignment loop works with. */
+export interface AssignmentLoopDeps {
+  readonly sources: readonly TaskSource[];
+  readonly policyOf: (agentId: string) => AgentPolicy;
+  /** Sessions that may have been bound to without an answer: compare them with the store. */
+  readonly audit: (sessions: readonly LeaseSession[]) => void;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly logger: Logger;
+}
+
+/** Times of an {@link AssignmentLoop}. */
+export interface AssignmentLoopOptions {
+  readonly drainTtlMs: number;
+  readonly retryMinMs: number;
+  readonly retryMaxMs: number;
+}
+
+/**
+ * Asks the sources about agents that could take work: one round at a time, all agents that something happened to in one
+ * batch. An agent about which a round found nothing is *hungry* until a source has work again: whoever submits leases in
+ * this process may bind them to it at once.
+ *
+ * ```
+ *              work, completion, connection, condition
+ *   (at rest) ─────────────────────────────────────────▶ wanted ──round starts──▶ asking
+ *                                                           ▲                       │ nothing found
+ *                        a source has work                  │                       ▼
+ *   all that take work ─────────────────────────────────────┴──────────────────── hungry ──reserved──▶ (at rest)
+ * ```
+ */
+export class AssignmentLoop {
+  readonly #options: AssignmentLoopOptions;
+  readonly #deps: AssignmentLoopDeps;
+  readonly #retry: StoreRetry;
+  readonly #stopping = new AbortController();
+  /** Sessions that take work, whatever is known about them. */
+  readonly #able = new Set<LeaseSession>();
+  readonly #wanted = new Set<LeaseSession>();
+  readonly #hungry = new Set<LeaseSession>();
+  /** Grows when a source says that it may have work: what was found before says nothing any more. */
+  #generation = 0;
+  #active = false;
+  #running: Promise<void> = Promise.resolve();
+  #unlisten: (() => void)[] = [];
+
+  constructor(options: AssignmentLoopOptions, deps: AssignmentLoopDeps) {
+    this.#options = options;
+    this.#deps = deps;
+    this.#retry = new StoreRetry(deps.clock, deps.random, options.retryMinMs, options.retryMaxMs);
+  }
+
+  /** Agents that wait for work, the one that has waited longest first. */
+  get hungry(): Iterable<LeaseSession> {
+    return this.#hungry;
+  }
+
+  get hungryCount(): number {
+    return this.#hungry.size;
+  }
+
+  /** Listens to the sources from now on. */
+  start(): void {
+    this.#unlisten = this.#deps.sources.map(
+      (source) => source.onWork?.(() => this.#workAppeared()) ?? ((): void => undefined),
+    );
+  }
+
+  /** No round starts any more; resolves when the one under way is over. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    for (const unlisten of this.#unlisten) unlisten();
+    this.#unlisten = [];
+    this.#hungry.clear();
+    this.#wanted.clear();
+    while (this.#active) await this.#running;
+  }
+
+  /** Something happened to a session that bears on what it may take. */
+  changed(session: LeaseSession): void {
+    if (this.#stopping.signal.aborted) return;
+    this.#hungry.delete(session);
+    if (!session.takesWork) {
+      this.#able.delete(session);
+      this.#wanted.delete(session);
+      return;
+    }
+    this.#able.add(session);
+    this.#want(session);
+  }
+
+  /** A hungry session was given something that no round knows of; `stillHungry` if it has room left. */
+  served(session: LeaseSession, stillHungry: boolean): void {
+    // Deleted and added again: the next lease goes to the agent that has waited longest.
+    this.#hungry.delete(session);
+    if (stillHungry) this.#hungry.add(session);
+  }
+
+  #workAppeared(): void {
+    if (this.#stopping.signal.aborted) return;
+    this.#generation += 1;
+    this.#hungry.clear();
+    for (const session of this.#able) this.#wanted.add(session);
+    this.#kick();
+  }
+
+  #want(session: LeaseSession): void {
+    this.#wanted.add(session);
+    this.#kick();
+  }
+
+  #kick(): void {
+    if (this.#active || this.#wanted.size === 0) return;
+    this.#active = true;
+    this.#running = this.#run();
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping;
+    // What else this turn of the event loop brings belongs to the same round.
+    await Promise.resolve();
+    while (this.#wanted.size > 0 && !signal.aborted) {
+      const sessions = [...this.#wanted].filter((session) => session.takesWork);
+      this.#wanted.clear();
+      if (sessions.length === 0) continue;
+      const generation = this.#generation;
+      for (const session of sessions) session.asking = true;
+      const candidates = sessions.map((session) => this.#candidate(session));
+      const outcome = await askSources(this.#deps.sources, candidates, { signal });
+      for (const session of sessions) session.asking = false;
+      const failed = this.#apply(sessions, outcome, generation);
+      if (failed.length === 0) {
+        this.#retry.succeeded();
+        continue;
+      }
+      await this.#retry.wait(signal);
+      for (const session of failed) if (session.takesWork) this.#wanted.add(session);
+    }
+    this.#active = false;
+  }
+
+  #candidate(session: LeaseSession): Candidate {
+    const policy = this.#deps.policyOf(session.agentId);
+    const { drain } = session;
+    if (drain !== undefined && drain.untilMs <= this.#deps.clock.monotonicMs()) session.drain = undefined;
+    return session.drain === undefined
+      ? { view: session.view, ...policy }
+      : { view: session.view, ...policy, drainedBy: session.drain.source };
+  }
+
+  /** Hands out what a round brought; answers the sessions about which a source failed. */
+  #apply(sessions: readonly LeaseSession[], outcome: AskOutcome, generation: number): LeaseSession[] {
+    const { logger, clock } = this.#deps;
+    const byAgent = new Map(sessions.map((session) => [session.agentId, session]));
+    const busy = new Set<LeaseSession>();
+    const failed = new Set<LeaseSession>();
+    for (const { source, agents, error } of outcome.failures) {
+      logger.warn({ source, err: error, agents: agents.length }, 'a task source failed');
+      for (const { agentId } of agents) failed.add(byAgent.get(agentId)!);
+    }
+    for (const agentId of outcome.released) byAgent.get(agentId)!.drain = undefined;
+    for (const [agentId, { source, reason }] of outcome.drains) {
+      const session = byAgent.get(agentId)!;
+      if (session.drain === undefined) logger.info({ agentId, source, reason }, 'a source drains the agent');
+      session.drain = { source, reason, untilMs: clock.monotonicMs() + this.#options.drainTtlMs };
+      busy.add(session);
+    }
+    const fresh = new Map<LeaseSession, HeldAttempt[]>();
+    for (const { source, attempt } of outcome.assigned) {
+      const session = byAgent.get(attempt.agentId);
+      if (session === undefined || session.epoch !== attempt.epoch || session.ended) {
+        // Its session ended while the claim was made: the store ends the attempt as lost.
+        logger.warn({ source, leaseId: attempt.leaseId, agentId: attempt.agentId }, 'an assignment came too late');
+        continue;
+      }
+      const list = fresh.get(session);
+      if (list === undefined) fresh.set(session, [heldAttempt(attempt, source)]);
+      else list.push(heldAttempt(attempt, source));
+    }
+    for (const [session, list] of fresh) {
+      busy.add(session);
+      session.assign(list);
+    }
+    for (const agentId of outcome.released) {
+      const session = byAgent.get(agentId)!;
+      // The other sources have not been asked about it in this round.
+      if (!busy.has(session) && session.takesWork) this.#wanted.add(session);
+      busy.add(session);
+    }
+    if (generation === this.#generation) {
+      for (const session of sessions) {
+        if (busy.has(session) || failed.has(session) || this.#wanted.has(session) || !session.takesWork) continue;
+        const { enabled, inDowntime } = this.#deps.policyOf(session.agentId);
+        if (enabled && !inDowntime) this.#hungry.add(session);
+      }
+    }
+    if (failed.size > 0) this.#deps.audit([...failed]);
+    return [...failed];
+  }
+}

@@ -1,0 +1,33 @@
+import type { AssignedAttempt } from '@drover/lease-kit';
+import { keyString } from '@drover/reconciler-state-machine';
+
+/** An attempt that a session holds, with what the machine does not care about. */
+export interface HeldAttempt {
+  readonly key: string;
+  readonly source: string;
+  readonly attempt: AssignedAttempt;
+  /** Bytes of the payload on the wire. */
+  readonly workBytes: number;
+  /** Where it stood when it came from the store. */
+  readonly initial: 'offered' | 'accepted' | 'cancelling';
+  cancelWished: boolean;
+  cancelReason: string;
+}
+
+/** An attempt as the session keeps it. */
+export function heldAttempt(
+  attempt: AssignedAttempt,
+  source: string,
+  initial: HeldAttempt['initial'] = 'offered',
+  cancelReason = '',
+): HeldAttempt {
+  return {
+    key: keyString(attempt),
+    source,
+    attempt,
+    workBytes: attempt.payload.value.byteLength + attempt.payload.typeUrl.length + 16,
+    initial,
+    cancelWished: initial === 'cancelling',
+    cancelReason,
+  };
+}

@@ -1,0 +1,362 @@
+import type { AgentView, AssignedAttempt, LeaseRequirements } from '@drover/lease-kit';
+import type { AttemptOutcome, AttemptWriteResult, BoundAttemptRecord, SessionRef } from '@drover/lease-store';
+import type { ExchangeLeasesResponse } from '@drover/lease-protocol';
+import {
+  initialServerState,
+  keyString,
+  nextServerDeadlineMs,
+  stepServerBatch,
+  type AttemptKey,
+  type ServerCopy,
+  type ServerEvent,
+  type ServerMachineOptions,
+  type ServerState,
+  type ServerWrite,
+  type SessionEnd,
+} from '@drover/reconciler-state-machine';
+import { countResources, resourcesLeft, type AgentTraits } from '@drover/task-sources';
+import { heldAttempt, type HeldAttempt } from './held-attempt.ts';
+import { serverCopyToWire, type AgentReport } from './wire-copies.ts';
+
+/** Whether an agent takes new work. */
+export type AgentCondition = 'ready' | 'busy' | 'stopping' | 'unhealthy';
+
+/** Where a session's copies go: a stream, or whoever polls next. */
+export interface SessionLink {
+  /** Takes the place of a copy that has not left. */
+  put(copy: () => ExchangeLeasesResponse): void;
+  end(error?: unknown): void;
+}
+
+/** What a session asks of the server around it. */
+export interface SessionHost {
+  /** Persist; answer with {@link LeaseSession.written}. */
+  write(session: LeaseSession, writeId: number, writes: readonly ServerWrite<AgentReport>[]): void;
+  /** An attempt's end is persisted. */
+  settled(session: LeaseSession, held: HeldAttempt, outcome: AttemptOutcome, result: SettledResult): void;
+  /** Nothing follows. */
+  ended(session: LeaseSession, reason: SessionEnd, message: string): void;
+  /** It may take more or less work than before. */
+  changed(session: LeaseSession): void;
+}
+
+/** What the store said of an end. */
+export interface SettledResult {
+  readonly final: boolean;
+  readonly jobId?: string;
+}
+
+/** How a session is made. */
+export interface LeaseSessionOptions {
+  readonly machine: ServerMachineOptions;
+  readonly instanceNonce: string;
+  readonly traits: AgentTraits;
+  /** The most bytes of work in one copy. */
+  readonly workBytesMax: number;
+}
+
+/**
+ * One agent's session: the machine, what it does not care about (payloads, resources), and the link. It never waits: what
+ * takes time is asked of the host and comes back as a call.
+ */
+export class LeaseSession {
+  readonly sessionId: string;
+  readonly agentId: string;
+  readonly epoch: number;
+  readonly instanceNonce: string;
+  readonly traits: AgentTraits;
+  readonly held = new Map<string, HeldAttempt>();
+  /** Grows whenever an attempt comes or goes, so that an answer of the store can be seen to be out of date. */
+  version = 0;
+  condition: AgentCondition = 'ready';
+  /** Sources are being asked about it. */
+  asking = false;
+  drain: { readonly source: string; readonly reason: string; readonly untilMs: number } | undefined;
+  /** A newer session of another process is known to exist. */
+  newerProcess = false;
+  /** The copy that left last, for a poll that has nothing new. */
+  lastCopy: { readonly revision: number; readonly response: () => ExchangeLeasesResponse } | undefined;
+  readonly #host: SessionHost;
+  readonly #workBytesMax: number;
+  readonly #state: ServerState<AgentReport>;
+  readonly #events: ServerEvent<AgentReport>[] = [];
+  /** Attempts that the machine has not heard of yet, because their work does not fit into a copy now. */
+  #untold: HeldAttempt[] = [];
+  readonly #reserved = new Map<string, LeaseRequirements>();
+  readonly #used: Record<string, number> = {};
+  #usedElsewhere: Readonly<Record<string, number>> = {};
+  #exclusive = 0;
+  readonly #results = new Map<string, { readonly outcome: AttemptOutcome; readonly result: SettledResult }>();
+  #link: SessionLink | undefined;
+  #stepping = false;
+  #view: AgentView | undefined;
+
+  constructor(options: LeaseSessionOptions, host: SessionHost) {
+    this.sessionId = options.machine.sessionId;
+    this.agentId = options.traits.agentId;
+    this.epoch = options.machine.epoch;
+    this.instanceNonce = options.instanceNonce;
+    this.traits = options.traits;
+    this.#workBytesMax = options.workBytesMax;
+    this.#host = host;
+    this.#state = initialServerState<AgentReport>(options.machine);
+  }
+
+  get ref(): SessionRef {
+    return { agentId: this.agentId, epoch: this.epoch };
+  }
+
+  get ended(): boolean {
+    return this.#state.phase === 'ended';
+  }
+
+  get linked(): boolean {
+    return this.#link !== undefined;
+  }
+
+  /** The link that is open now. */
+  get link(): SessionLink | undefined {
+    return this.#link;
+  }
+
+  /** The newest revision of the server's list that the agent has acknowledged. */
+  get acknowledgedByAgent(): number {
+    return this.#state.acknowledgedByAgent;
+  }
+
+  /** When the next tick is due; undefined for never. */
+  get deadlineMs(): number | undefined {
+    return nextServerDeadlineMs(this.#state);
+  }
+
+  /** The agent as sources see it; the same object until something changes. */
+  get view(): AgentView {
+    this.#view ??= this.#makeView();
+    return this.#view;
+  }
+
+  /** It could be given work: connected, ready, with a free slot, held by no exclusive lease. */
+  get takesWork(): boolean {
+    return (
+      this.#link !== undefined &&
+      this.#state.phase === 'active' &&
+      this.condition === 'ready' &&
+      this.#exclusive === 0 &&
+      this.held.size + this.#reserved.size < this.traits.leasesMax
+    );
+  }
+
+  /** The store's whole list, once, before anything else. */
+  load(attempts: readonly BoundAttemptRecord[], nowMs: number): void {
+    const loaded = attempts.map((record) => this.#hold(heldAttemptOf(record)));
+    this.dispatch({
+      type: 'loaded',
+      attempts: loaded.map(({ attempt, initial }) => ({ ...keyOf(attempt), state: initial })),
+      nowMs,
+    });
+  }
+
+  /** Attempts that the store has bound to it; those that it has already are ignored. */
+  assign(attempts: readonly HeldAttempt[]): void {
+    const fresh = attempts.filter(({ key }) => !this.held.has(key));
+    if (fresh.length === 0 || this.ended) return;
+    for (const held of fresh) this.#untold.push(this.#hold(held));
+    this.#tell();
+    this.#host.changed(this);
+  }
+
+  /** The store has recorded that an attempt is not wanted any more. */
+  wishCancel(key: string, why: string): void {
+    const held = this.held.get(key);
+    if (held === undefined || held.cancelWished) return;
+    held.cancelWished = true;
+    held.cancelReason = why;
+    if (!this.#untold.includes(held)) this.dispatch({ type: 'cancel-wished', key: keyOf(held.attempt) });
+  }
+
+  /** The answer to `write`. */
+  written(
+    writeId: number,
+    outcomes: readonly { readonly key: string; readonly outcome: AttemptOutcome | undefined }[],
+    answer: readonly AttemptWriteResult[] | 'unknown',
+  ): void {
+    if (answer === 'unknown') return this.dispatch({ type: 'written', writeId, result: 'unknown' });
+    if (answer.some(({ result }) => result === 'fenced')) {
+      return this.dispatch({ type: 'written', writeId, result: 'fenced' });
+    }
+    answer.forEach((result, index) => {
+      const { key, outcome } = outcomes[index]!;
+      if (outcome === undefined || result.result !== 'persisted') return;
+      const { final = false, jobId } = result;
+      this.#results.set(key, { outcome, result: jobId === undefined ? { final } : { final, jobId } });
+    });
+    this.dispatch({ type: 'written', writeId, result: 'persisted' });
+  }
+
+  /** Hands an event to the machine and carries out what follows, in order. */
+  dispatch(event: ServerEvent<AgentReport>): void {
+    this.#events.push(event);
+    if (this.#stepping) return;
+    this.#stepping = true;
+    try {
+      while (this.#events.length > 0) {
+        const { effects } = stepServerBatch(this.#state, this.#events.splice(0));
+        for (const effect of effects) {
+          switch (effect.type) {
+            case 'write':
+              this.#host.write(this, effect.writeId, effect.writes);
+              break;
+            case 'send':
+              this.#send(effect.copy);
+              break;
+            case 'settled':
+              this.#settle(effect.key);
+              break;
+            case 'end-session':
+              this.#host.ended(this, effect.reason, effect.message);
+              break;
+          }
+        }
+        if (this.#untold.length > 0 && this.#events.length === 0) this.#tell();
+      }
+    } finally {
+      this.#stepping = false;
+    }
+  }
+
+  /** Opens a link, in place of one that is open. */
+  openLink(link: SessionLink, nowMs: number): void {
+    const before = this.#link;
+    this.#link = link;
+    before?.end();
+    this.dispatch({ type: 'link-opened', nowMs });
+    this.#host.changed(this);
+  }
+
+  /** A link has ended; ignored if another one has taken its place. */
+  closeLink(link: SessionLink, nowMs: number): void {
+    if (this.#link !== link) return;
+    this.#link = undefined;
+    this.dispatch({ type: 'link-lost', nowMs });
+    this.#host.changed(this);
+  }
+
+  /** What the agent says about itself beside its copy. True if the condition has changed. */
+  report(condition: AgentCondition, usedElsewhere: Readonly<Record<string, number>>): boolean {
+    const conditionChanged = condition !== this.condition;
+    const usedChanged = !sameCounts(this.#usedElsewhere, usedElsewhere);
+    if (!conditionChanged && !usedChanged) return false;
+    this.condition = condition;
+    this.#usedElsewhere = usedElsewhere;
+    this.#view = undefined;
+    this.#host.changed(this);
+    return conditionChanged;
+  }
+
+  /** Keeps a place for a lease whose commit is under way. */
+  reserve(leaseId: string, requirements: LeaseRequirements): void {
+    this.#reserved.set(leaseId, requirements);
+    this.#count(requirements, 1);
+  }
+
+  /** Frees a place that was kept. */
+  unreserve(leaseId: string): void {
+    const requirements = this.#reserved.get(leaseId);
+    if (requirements === undefined) return;
+    this.#reserved.delete(leaseId);
+    this.#count(requirements, -1);
+  }
+
+  #hold(held: HeldAttempt): HeldAttempt {
+    this.held.set(held.key, held);
+    this.version += 1;
+    this.#count(held.attempt.requirements, 1);
+    return held;
+  }
+
+  #settle(key: AttemptKey): void {
+    const name = keyString(key);
+    const held = this.held.get(name);
+    const settled = this.#results.get(name);
+    this.#results.delete(name);
+    if (held === undefined || settled === undefined) return;
+    this.held.delete(name);
+    this.version += 1;
+    this.#count(held.attempt.requirements, -1);
+    this.#host.settled(this, held, settled.outcome, settled.result);
+    this.#host.changed(this);
+  }
+
+  /** Tells the machine of attempts, as many as the work of unacknowledged ones leaves room for, and at least one. */
+  #tell(): void {
+    let bytes = this.#unacknowledgedBytes();
+    let count = 0;
+    for (const held of this.#untold) {
+      bytes += held.workBytes;
+      if (bytes > this.#workBytesMax && (count > 0 || bytes > held.workBytes)) break;
+      count += 1;
+    }
+    if (count === 0) return;
+    const told = this.#untold.splice(0, count);
+    this.dispatch({
+      type: 'assigned',
+      attempts: told.map((held) => ({
+        ...keyOf(held.attempt),
+        state: held.cancelWished ? 'cancelling' : held.initial,
+      })),
+    });
+  }
+
+  #unacknowledgedBytes(): number {
+    let bytes = 0;
+    for (const [key, holding] of this.#state.holdings) {
+      const acknowledged = this.#state.acknowledgedByAgent >= holding.listedRevision;
+      if (!acknowledged && holding.state === 'offered') bytes += this.held.get(key)?.workBytes ?? 0;
+    }
+    return bytes;
+  }
+
+  #send(copy: ServerCopy): void {
+    const response = (): ExchangeLeasesResponse => serverCopyToWire(copy, this.held, this.#workBytesMax);
+    this.lastCopy = { revision: copy.revision, response };
+    this.#link?.put(response);
+  }
+
+  #count(requirements: LeaseRequirements, sign: 1 | -1): void {
+    countResources(this.#used, requirements.resources, sign);
+    if (requirements.exclusive === true) this.#exclusive += sign;
+    this.#view = undefined;
+  }
+
+  #makeView(): AgentView {
+    const { traits } = this;
+    const used = { ...this.#used };
+    countResources(used, this.#usedElsewhere, 1);
+    const leases = this.held.size + this.#reserved.size;
+    return {
+      agentId: this.agentId,
+      epoch: this.epoch,
+      properties: traits.properties,
+      pools: traits.pools,
+      resourcesTotal: traits.resourcesTotal,
+      resourcesFree: resourcesLeft(traits.resourcesTotal, used),
+      leasesFree: this.#exclusive > 0 ? 0 : Math.max(0, traits.leasesMax - leases),
+      idle: leases === 0 && Object.values(this.#usedElsewhere).every((count) => count === 0),
+      payloadTypes: traits.payloadTypes,
+    };
+  }
+}
+
+/** A record of the store as a session holds it. */
+export function heldAttemptOf(record: BoundAttemptRecord): HeldAttempt {
+  return heldAttempt(record, record.source, record.state, record.cancelReason);
+}
+
+function keyOf({ leaseId, attempt }: AssignedAttempt): AttemptKey {
+  return { leaseId, attempt };
+}
+
+function sameCounts(a: Readonly<Record<string, number>>, b: Readonly<Record<string, number>>): boolean {
+  const names = Object.keys(a);
+  return names.length === Object.keys(b).length && names.every((name) => a[name] === b[name]);
+}

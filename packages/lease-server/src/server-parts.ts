@@ -1,0 +1,60 @@
+import { silentLogger, systemClock, type Clock, type Logger, type Principal, type TaskSource } from '@drover/lease-kit';
+import { definePools, type PoolDefinition, type Pools } from '@drover/lease-matching';
+import type { LeaseServerDeps, LeaseServerLimits, LeaseServerTiming } from './lease-server-options.ts';
+import { ProgressRelay } from './progress-relay.ts';
+import { WriteBatcher } from './write-batcher.ts';
+
+/** What the pieces of one server share. */
+export interface ServerParts {
+  readonly serverId: string;
+  /** On whose behalf the server itself calls the store. */
+  readonly principal: Principal;
+  readonly limits: LeaseServerLimits;
+  readonly timing: LeaseServerTiming;
+  readonly pools: Pools;
+  readonly store: LeaseServerDeps['store'];
+  readonly sources: ReadonlyMap<string, TaskSource>;
+  readonly authorizeAgent: LeaseServerDeps['authorizeAgent'];
+  readonly judge: LeaseServerDeps['judge'];
+  readonly blobs: LeaseServerDeps['blobs'];
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly logger: Logger;
+  readonly writes: WriteBatcher;
+  readonly progress: ProgressRelay;
+}
+
+/** Puts the shared pieces together. Throws `POOL_INVALID`. */
+export function serverParts(
+  serverId: string,
+  limits: LeaseServerLimits,
+  timing: LeaseServerTiming,
+  pools: readonly PoolDefinition[],
+  deps: LeaseServerDeps,
+): ServerParts {
+  const clock = deps.clock ?? systemClock;
+  const random = deps.random ?? Math.random;
+  const logger = (deps.logger ?? silentLogger).child({ serverId });
+  const principal: Principal = { kind: 'service', id: `lease-server:${serverId}` };
+  const { store } = deps;
+  return {
+    serverId,
+    principal,
+    limits,
+    timing,
+    pools: definePools(pools),
+    store,
+    sources: new Map(deps.sources.map((source) => [source.name, source])),
+    authorizeAgent: deps.authorizeAgent,
+    judge: deps.judge,
+    blobs: deps.blobs,
+    clock,
+    random,
+    logger,
+    writes: new WriteBatcher(
+      { ...timing, pendingWritesMax: limits.pendingWritesMax, principal },
+      { attempts: store.attempts, clock, random, logger },
+    ),
+    progress: new ProgressRelay(timing.progressMs, { jobs: store.jobs, clock, logger, principal }),
+  };
+}

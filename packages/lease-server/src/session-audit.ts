@@ -1,0 +1,101 @@
+import type { Clock, Logger, Principal, ScheduledCall } from '@drover/lease-kit';
+import type { AttemptStore } from '@drover/lease-store';
+import { keyString } from '@drover/reconciler-state-machine';
+import { heldAttemptOf, type LeaseSession } from './lease-session.ts';
+import { delay } from './store-retry.ts';
+
+/** What an audit works with. */
+export interface SessionAuditDeps {
+  readonly attempts: Pick<AttemptStore, 'boundTo'>;
+  /** The sessions that hold attempts now. */
+  readonly holding: () => Iterable<LeaseSession>;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly logger: Logger;
+  readonly principal: Principal;
+}
+
+/** Comparisons under way at once. */
+const workersMax = 4;
+const retryMs = 1_000;
+/** Wait before a session is compared again that changed while it was compared. */
+const againMs = 50;
+
+/**
+ * Compares what sessions hold with what the store has bound to them: cancel wishes that another server recorded, and
+ * attempts that were bound by a call whose answer was lost. Signals and failures name single sessions; an interval takes all
+ * that hold attempts, in case a signal was lost.
+ */
+export class SessionAudit {
+  readonly #intervalMs: number;
+  readonly #deps: SessionAuditDeps;
+  readonly #due = new Set<LeaseSession>();
+  readonly #stopping = new AbortController();
+  #workers = 0;
+  #timer: ScheduledCall | undefined;
+
+  constructor(intervalMs: number, deps: SessionAuditDeps) {
+    this.#intervalMs = intervalMs;
+    this.#deps = deps;
+  }
+
+  start(): void {
+    this.#timer = this.#deps.clock.schedule(this.#intervalMs * (0.75 + this.#deps.random() / 2), () => {
+      this.start();
+      this.add([...this.#deps.holding()]);
+    });
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+    this.#stopping.abort();
+    this.#due.clear();
+  }
+
+  /** Compares these soon. */
+  add(sessions: readonly LeaseSession[]): void {
+    if (this.#stopping.signal.aborted) return;
+    for (const session of sessions) this.#due.add(session);
+    while (this.#workers < Math.min(workersMax, this.#due.size)) {
+      this.#workers += 1;
+      void this.#work();
+    }
+  }
+
+  async #work(): Promise<void> {
+    const { signal } = this.#stopping;
+    for (let session = this.#take(); session !== undefined; session = this.#take()) {
+      try {
+        await this.#compare(session);
+      } catch (error) {
+        this.#deps.logger.warn({ err: error, agentId: session.agentId }, 'could not compare a session with the store');
+        if (!session.ended && !signal.aborted) this.#due.add(session);
+        await delay(this.#deps.clock, retryMs, signal);
+      }
+    }
+    this.#workers -= 1;
+  }
+
+  #take(): LeaseSession | undefined {
+    for (const session of this.#due) {
+      this.#due.delete(session);
+      if (!session.ended) return session;
+    }
+    return undefined;
+  }
+
+  async #compare(session: LeaseSession): Promise<void> {
+    const { version } = session;
+    const records = await this.#deps.attempts.boundTo(session.ref, { principal: this.#deps.principal });
+    if (session.ended) return;
+    for (const record of records) {
+      if (record.state === 'cancelling') session.wishCancel(keyString(record), record.cancelReason ?? '');
+    }
+    const missing = records.filter((record) => !session.held.has(keyString(record)));
+    if (missing.length === 0) return;
+    // What came or went while the store answered may be what seems to be missing.
+    if (session.version === version && !session.asking) return session.assign(missing.map(heldAttemptOf));
+    await delay(this.#deps.clock, againMs, this.#stopping.signal);
+    this.#due.add(session);
+  }
+}

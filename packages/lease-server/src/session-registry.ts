@@ -1,0 +1,295 @@
+import { randomUUID } from 'node:crypto';
+import { principalName, type CallContext, type Principal } from '@drover/lease-kit';
+import type { OpenSessionRequest } from '@drover/lease-protocol';
+import type { AttemptOutcome, AttemptWrite, LostAttempt } from '@drover/lease-store';
+import { keyString, type ServerWrite, type SessionEnd } from '@drover/reconciler-state-machine';
+import { leasePinOwner } from '@drover/task-sources';
+import { attemptWriteOf } from './attempt-writes.ts';
+import { checkOpenSession } from './check-open-session.ts';
+import { DeadlineQueue } from './deadline-queue.ts';
+import type { HeldAttempt } from './held-attempt.ts';
+import { LeaseSession, type AgentCondition, type SessionHost, type SettledResult } from './lease-session.ts';
+import { LogRelay } from './log-relay.ts';
+import type { ServerParts } from './server-parts.ts';
+import { agentNotAuthorized, serverStopping, sessionEndError, sessionsFull, sessionUnknown } from './session-errors.ts';
+import { isLasting, StoreRetry } from './store-retry.ts';
+import { listDigest, type AgentReport } from './wire-copies.ts';
+
+/** Who a registry tells. */
+export interface SessionRegistryDeps {
+  /** A session may take more or less work than before. */
+  readonly changed: (session: LeaseSession) => void;
+  /** False while the server takes no new sessions. */
+  readonly open: () => boolean;
+}
+
+/** Sessions that ended are remembered up to this number, so that a late caller is told why. */
+const endedKept = 10_000;
+/** Part of a message that is not work: the list itself. */
+const workShareOfMessage = 0.7;
+
+/** The sessions that one server process holds, and what their machines ask for. */
+export class SessionRegistry implements SessionHost {
+  readonly logs: LogRelay;
+  readonly #parts: ServerParts;
+  readonly #deps: SessionRegistryDeps;
+  readonly #byId = new Map<string, LeaseSession>();
+  readonly #byAgent = new Map<string, LeaseSession>();
+  readonly #endings = new Map<string, Error>();
+  readonly #deadlines: DeadlineQueue<LeaseSession>;
+  readonly #conditions = new Map<LeaseSession, AgentCondition>();
+  readonly #stopping = new AbortController();
+  #opening = 0;
+
+  constructor(parts: ServerParts, deps: SessionRegistryDeps) {
+    this.#parts = parts;
+    this.#deps = deps;
+    this.logs = new LogRelay(parts);
+    this.#deadlines = new DeadlineQueue(parts.clock, (session) => {
+      if (session.deadlineMs !== undefined && session.deadlineMs <= parts.clock.monotonicMs()) {
+        session.dispatch({ type: 'tick', nowMs: parts.clock.monotonicMs() });
+      }
+      return session.deadlineMs;
+    });
+  }
+
+  /** How many there are, and how busy. */
+  counts(): { readonly sessions: number; readonly linked: number; readonly attempts: number } {
+    let linked = 0;
+    let attempts = 0;
+    for (const session of this.#byId.values()) {
+      if (session.linked) linked += 1;
+      attempts += session.held.size;
+    }
+    return { sessions: this.#byId.size, linked, attempts };
+  }
+
+  ofAgent(agentId: string): LeaseSession | undefined {
+    return this.#byAgent.get(agentId);
+  }
+
+  /** Sessions that hold attempts. */
+  *holding(): Iterable<LeaseSession> {
+    for (const session of this.#byId.values()) if (session.held.size > 0) yield session;
+  }
+
+  /** The session of a call. Throws `SESSION_UNKNOWN`, why it ended, or `AGENT_NOT_AUTHORIZED`. */
+  find(sessionId: string, principal: Principal): LeaseSession {
+    const session = this.#byId.get(sessionId);
+    if (session === undefined) throw this.#endings.get(sessionId) ?? sessionUnknown(sessionId);
+    this.#authorize(principal, session.agentId);
+    return session;
+  }
+
+  /** Opens a session in the store and here; the agent's earlier session is fenced. */
+  async open(request: OpenSessionRequest, context: CallContext): Promise<LeaseSession> {
+    const { limits, pools, store, serverId, clock } = this.#parts;
+    const traits = checkOpenSession(request, pools, limits.leasesPerAgentMax);
+    this.#authorize(context.principal, request.agentId);
+    if (!this.#deps.open()) throw serverStopping();
+    const replaces = this.#byAgent.has(request.agentId) ? 1 : 0;
+    if (this.#byId.size + this.#opening - replaces >= limits.sessionsMax) throw sessionsFull(limits.sessionsMax);
+    this.#opening += 1;
+    try {
+      const sessionId = randomUUID();
+      const opened = await store.sessions.openSession(
+        {
+          agentId: request.agentId,
+          sessionId,
+          serverId,
+          instanceNonce: request.instanceNonce,
+          description: request.agent!,
+          proven: request.proven.map(({ leaseId, attempt }) => ({ leaseId, attempt })),
+        },
+        { principal: context.principal, signal: context.signal },
+      );
+      if (opened.fenced !== undefined && opened.fenced.serverId !== serverId) {
+        store.signals.announce({ kind: 'fenced', agentId: request.agentId, epoch: opened.epoch });
+      }
+      this.tellLost(opened.lost);
+      const before = this.#byAgent.get(request.agentId);
+      // Two calls at once: the later epoch is the session, whatever order the answers came in.
+      if (before !== undefined && before.epoch > opened.epoch)
+        throw sessionUnknown(sessionId, 'a newer one was opened');
+      if (before !== undefined) {
+        before.newerProcess = before.instanceNonce !== request.instanceNonce;
+        before.dispatch({ type: 'fenced' });
+      }
+      if (this.#stopping.signal.aborted) throw serverStopping();
+      const session = new LeaseSession(
+        {
+          machine: {
+            sessionId,
+            epoch: opened.epoch,
+            heartbeatMs: this.#parts.timing.heartbeatMs,
+            sessionTimeoutMs: this.#parts.timing.sessionTimeoutMs + this.#parts.timing.sessionGraceMs,
+            leasesMax: Math.max(traits.leasesMax, opened.rebound.length),
+            digest: listDigest,
+          },
+          instanceNonce: request.instanceNonce,
+          traits,
+          workBytesMax: Math.floor(limits.messageSizeMaxBytes * workShareOfMessage),
+        },
+        this,
+      );
+      this.#byId.set(sessionId, session);
+      this.#byAgent.set(request.agentId, session);
+      session.load(opened.rebound, clock.monotonicMs());
+      if (session.deadlineMs !== undefined) this.#deadlines.add(session, session.deadlineMs);
+      return session;
+    } finally {
+      this.#opening -= 1;
+    }
+  }
+
+  /** Another server says that an agent has a newer session. */
+  fence(agentId: string, epoch: number): void {
+    const session = this.#byAgent.get(agentId);
+    if (session === undefined || session.epoch >= epoch) return;
+    session.newerProcess = true;
+    session.dispatch({ type: 'fenced' });
+  }
+
+  /** Ends every session here, though not in the store: their agents open new ones. */
+  forgetAll(why: string): void {
+    this.#parts.logger.warn({ sessions: this.#byId.size }, `sessions are given up: ${why}`);
+    for (const session of [...this.#byId.values()]) session.dispatch({ type: 'fenced' });
+  }
+
+  /** Tells every agent to go to another server. */
+  stop(): void {
+    for (const session of [...this.#byId.values()]) session.dispatch({ type: 'stopping' });
+    this.#deadlines.stop();
+    this.#stopping.abort();
+  }
+
+  /** Remembers the condition that an agent reports, in the store too. */
+  recordCondition(session: LeaseSession): void {
+    const idle = !this.#conditions.has(session);
+    this.#conditions.set(session, session.condition);
+    if (idle) void this.#storeConditions(session);
+  }
+
+  changed(session: LeaseSession): void {
+    this.#deps.changed(session);
+  }
+
+  write(session: LeaseSession, writeId: number, writes: readonly ServerWrite<AgentReport>[]): void {
+    const prepared = writes.map((write) => attemptWriteOf(session.ref, write, this.#parts));
+    const keys = writes.map((write) => keyString(write.key));
+    const add = (ready: readonly AttemptWrite[]): void =>
+      this.#parts.writes.add({
+        writes: ready,
+        done: (answer) => {
+          const ends = ready.map((write, index) => ({
+            key: keys[index]!,
+            outcome: write.kind === 'end' ? write.outcome : undefined,
+          }));
+          session.written(writeId, ends, answer);
+        },
+      });
+    const ready = prepared.filter((write) => !(write instanceof Promise));
+    if (ready.length === prepared.length) add(ready);
+    // Preparing never rejects: what the content store cannot give becomes the attempt's reason.
+    else void Promise.all(prepared).then(add);
+  }
+
+  settled(session: LeaseSession, held: HeldAttempt, outcome: AttemptOutcome, result: SettledResult): void {
+    const { leaseId, attempt } = held.attempt;
+    this.#tell(held.source, { leaseId, attempt, agentId: session.agentId, outcome, ...result });
+  }
+
+  ended(session: LeaseSession, reason: SessionEnd, message: string): void {
+    const { logger } = this.#parts;
+    const error = sessionEndError(session, reason, message, session.newerProcess);
+    this.#byId.delete(session.sessionId);
+    if (this.#byAgent.get(session.agentId) === session) this.#byAgent.delete(session.agentId);
+    this.#endings.set(session.sessionId, error);
+    if (this.#endings.size > endedKept) this.#endings.delete(this.#endings.keys().next().value!);
+    const fields = { agentId: session.agentId, sessionId: session.sessionId, epoch: session.epoch, reason };
+    logger.info({ ...fields, attempts: session.held.size }, `session ended: ${message}`);
+    const { link } = session;
+    if (link !== undefined) {
+      session.closeLink(link, this.#parts.clock.monotonicMs());
+      link.end(error);
+    }
+    this.#deps.changed(session);
+    if (reason !== 'fenced' && reason !== 'server-stopping') void this.#endInStore(session, message);
+  }
+
+  /** Tells sources and watchers of attempts that ended with their session. */
+  tellLost(attempts: readonly LostAttempt[]): void {
+    for (const { source, leaseId, attempt, agentId, final, jobId } of attempts) {
+      const end = { leaseId, attempt, agentId, outcome: 'lost' as const, final };
+      this.#tell(source, jobId === undefined ? end : { ...end, jobId });
+    }
+  }
+
+  #tell(
+    source: string,
+    end: {
+      readonly leaseId: string;
+      readonly attempt: number;
+      readonly agentId: string;
+      readonly outcome: AttemptOutcome;
+      readonly final: boolean;
+      readonly jobId?: string;
+    },
+  ): void {
+    const { store, sources, blobs, logger } = this.#parts;
+    const { jobId, ...told } = end;
+    if (!end.final) store.signals.announce({ kind: 'work', source });
+    if (jobId !== undefined) store.signals.announce({ kind: 'job', jobId });
+    if (end.final && blobs !== undefined) {
+      blobs.unpin(leasePinOwner(end.leaseId)).catch((error: unknown) => {
+        logger.warn({ err: error, leaseId: end.leaseId }, 'the payload of an ended lease stays pinned for now');
+      });
+    }
+    try {
+      sources.get(source)?.ended?.(told);
+    } catch (error) {
+      logger.error({ err: error, source, leaseId: end.leaseId }, 'a task source failed when told of an end');
+    }
+  }
+
+  #authorize(principal: Principal, agentId: string): void {
+    if (!this.#parts.authorizeAgent(principal, agentId)) throw agentNotAuthorized(principalName(principal), agentId);
+  }
+
+  /** Ends the session in the store too, or else it would live as long as this server beats. */
+  async #endInStore(session: LeaseSession, why: string): Promise<void> {
+    await this.#untilDone(async () => {
+      const lost = await this.#parts.store.sessions.endSession(session.ref, why, { principal: this.#parts.principal });
+      this.tellLost(lost);
+    }, session);
+  }
+
+  async #storeConditions(session: LeaseSession): Promise<void> {
+    let stored: AgentCondition | undefined;
+    for (;;) {
+      const wanted = this.#conditions.get(session);
+      if (wanted === undefined || wanted === stored) break;
+      await this.#untilDone(async () => {
+        const { store, principal } = this.#parts;
+        if (!session.ended) await store.sessions.recordCondition(session.ref, wanted, { principal });
+      }, session);
+      stored = wanted;
+    }
+    this.#conditions.delete(session);
+  }
+
+  /** Repeats a harmless call until the store takes it, refuses it for good, or the server stops. */
+  async #untilDone(call: () => Promise<void>, session: LeaseSession): Promise<void> {
+    const { clock, random, timing, logger } = this.#parts;
+    const retry = new StoreRetry(clock, random, timing.retryMinMs, timing.retryMaxMs);
+    while (!this.#stopping.signal.aborted) {
+      try {
+        return await call();
+      } catch (error) {
+        logger.warn({ err: error, agentId: session.agentId, epoch: session.epoch }, 'a write about a session failed');
+        if (isLasting(error) || (error as { advice?: string }).advice === 'fenced') return;
+        await retry.wait(this.#stopping.signal);
+      }
+    }
+  }
+}
