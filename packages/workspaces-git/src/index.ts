@@ -4,3 +4,4 @@ export {
   type GitWorkspaceOptions,
 } from './git-workspace-provider.ts';
 export type { GitTransport } from './git-source.ts';
+export { resolveCheckout, type CheckoutRequest, type ResolvedCheckout } from './resolve-checkout.ts';
