@@ -37,7 +37,7 @@ const layersOfTests = {
   'lease-type': realParts,
   'app-support': realParts,
 };
-const tests = ['**/*.test.ts', '**/*.fixture.ts'];
+const tests = ['**/*.test.ts', '**/*.test.*.ts', '**/*.fixture.ts'];
 
 const rows = (axis, table) =>
   Object.entries(table).map(([from, to]) => ({

@@ -1,10 +1,11 @@
+import { execFileSync } from 'node:child_process';
 import { chmod, chown, cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { pointerFileName } from './internal/data-place.ts';
-import { holdPostgres } from './internal/held-postgres.fixture.ts';
+import { holdPostgres } from './internal/held-postgres.test.fixture.ts';
 import { livePostmaster } from './internal/left-postmaster.ts';
 import { findPackage, reachableBinaries } from './internal/postgres-binaries.ts';
 import { processFacts } from './internal/process-identity.ts';
@@ -13,6 +14,16 @@ import { startEmbeddedPostgres } from './start-embedded-postgres.ts';
 
 let base: string;
 let dataDir: string;
+/** A folder in which Postgres ran once: a copy spares a test the making of a cluster. */
+let usedBefore: string;
+
+beforeAll(async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'drover-postgres-used-'));
+  await chmod(folder, 0o711);
+  usedBefore = join(folder, 'data');
+  await (await startEmbeddedPostgres({ dataDir: usedBefore, isThrowaway: true })).stop();
+});
+afterAll(() => rm(join(usedBefore, '..'), { recursive: true, force: true }));
 
 beforeEach(async () => {
   base = await realpath(await mkdtemp(join(tmpdir(), 'drover-postgres-')));
@@ -20,6 +31,9 @@ beforeEach(async () => {
   dataDir = join(base, 'data');
 });
 afterEach(() => rm(base, { recursive: true, force: true }));
+
+/** Fills `dataDir` from {@link usedBefore}, owners and modes included. */
+const useAgain = (): unknown => execFileSync('cp', ['-a', usedBefore, dataDir]);
 
 async function query(url: string, statement: string): Promise<unknown[]> {
   const client = new Client({ connectionString: url });
@@ -48,6 +62,7 @@ describe('a data folder', () => {
   });
 
   test('is durable, closed to other users and to wrong passwords, and listens on loopback only', async () => {
+    useAgain();
     await using postgres = await startEmbeddedPostgres({ dataDir, settings: { work_mem: '8MB' } });
     const [settings] = await query(
       postgres.url,
@@ -64,6 +79,7 @@ describe('a data folder', () => {
   });
 
   test('is refused while a process holds it, naming that process', async () => {
+    useAgain();
     await using _held = await startEmbeddedPostgres({ dataDir });
     await expect(startEmbeddedPostgres({ dataDir })).rejects.toMatchObject({
       code: 'EMBEDDED_POSTGRES_IN_USE',
@@ -75,7 +91,7 @@ describe('a data folder', () => {
   });
 
   test('of another major version is refused and left as it is', async () => {
-    await (await startEmbeddedPostgres({ dataDir, isThrowaway: true })).stop();
+    useAgain();
     await writeFile(join(dataDir, 'cluster', 'PG_VERSION'), '17\n');
     await expect(startEmbeddedPostgres({ dataDir })).rejects.toMatchObject({
       code: 'EMBEDDED_POSTGRES_VERSION_MISMATCH',
@@ -85,7 +101,7 @@ describe('a data folder', () => {
   });
 
   test('whose password file is gone says so', async () => {
-    await (await startEmbeddedPostgres({ dataDir, isThrowaway: true })).stop();
+    useAgain();
     await rm(join(dataDir, 'password'));
     await expect(startEmbeddedPostgres({ dataDir })).rejects.toMatchObject({ code: 'EMBEDDED_POSTGRES_PASSWORD_LOST' });
   });
@@ -113,6 +129,7 @@ describe('a start', () => {
   });
 
   test('on a taken port names it, and a wrong port is refused', async () => {
+    useAgain();
     await using first = await startEmbeddedPostgres({ dataDir, isThrowaway: true });
     await expect(startEmbeddedPostgres({ dataDir: join(base, 'other'), port: first.port })).rejects.toMatchObject({
       code: 'EMBEDDED_POSTGRES_PORT_IN_USE',
@@ -124,6 +141,7 @@ describe('a start', () => {
   });
 
   test('with a setting that Postgres refuses shows what Postgres said', async () => {
+    useAgain();
     await expect(startEmbeddedPostgres({ dataDir, settings: { work_mem: 'much' } })).rejects.toMatchObject({
       code: 'EMBEDDED_POSTGRES_START_FAILED',
       message: expect.stringContaining('work_mem') as string,
@@ -131,7 +149,7 @@ describe('a start', () => {
   });
 
   test('is not misled by a pid file whose pid is now another process, nor by the lock of a dead one', async () => {
-    await (await startEmbeddedPostgres({ dataDir, isThrowaway: true })).stop();
+    useAgain();
     // Our own parent stands for the process that was given the pid.
     const pidFile = `${process.ppid}\n${dataDir}/cluster\n1\n5432\n\n127.0.0.1\n\nready\n`;
     await writeFile(join(dataDir, 'cluster', 'postmaster.pid'), pidFile);
@@ -146,6 +164,7 @@ describe('a start', () => {
 
 describe('a process that is killed', () => {
   test('takes its Postgres with it, and what was committed is there at the next start', async () => {
+    useAgain();
     const held = await holdPostgres(dataDir);
     await query(held.url!, 'create table kept as select 1 as value');
     const postmaster = (await livePostmaster(join(dataDir, 'cluster')))!;
@@ -157,6 +176,7 @@ describe('a process that is killed', () => {
   });
 
   test('together with the watchdog leaves a Postgres that the next start ends first', async () => {
+    useAgain();
     const held = await holdPostgres(dataDir);
     await query(held.url!, 'create table kept as select 1 as value');
     const postmaster = (await livePostmaster(join(dataDir, 'cluster')))!;
@@ -171,6 +191,7 @@ describe('a process that is killed', () => {
 });
 
 test('a Postgres whose watchdog was killed is still stopped by stop()', async () => {
+  useAgain();
   await using postgres = await startEmbeddedPostgres({ dataDir, isThrowaway: true });
   const postmaster = (await livePostmaster(join(dataDir, 'cluster')))!;
   for (const pid of await watchdogsOf(postmaster)) process.kill(pid, 'SIGKILL');
@@ -179,6 +200,7 @@ test('a Postgres whose watchdog was killed is still stopped by stop()', async ()
 });
 
 test('a Postgres that is killed shows as an exit that nobody asked for', async () => {
+  useAgain();
   await using postgres = await startEmbeddedPostgres({ dataDir, isThrowaway: true });
   process.kill((await livePostmaster(join(dataDir, 'cluster')))!, 'SIGKILL');
   expect(await postgres.exited).toMatchObject({ isExpected: false, status: 137 });

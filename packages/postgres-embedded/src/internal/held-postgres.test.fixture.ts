@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
-/** What `hold-postgres.fixture.ts` reported, and the process. */
+/** What `hold-postgres.test.child.ts` reported, and the process. */
 export interface HeldPostgres {
   readonly url?: string;
   readonly dataDir?: string;
@@ -19,7 +19,7 @@ export async function holdPostgres(
   dataDir: string,
   options: { readonly relocationDir?: string; readonly ids?: { uid: number; gid: number } } = {},
 ): Promise<HeldPostgres> {
-  const script = join(import.meta.dirname, 'hold-postgres.fixture.ts');
+  const script = join(import.meta.dirname, 'hold-postgres.test.child.ts');
   const child: ChildProcess = spawn(
     process.execPath,
     ['--conditions=@drover/source', script, dataDir, options.relocationDir ?? ''],

@@ -1,0 +1,9 @@
+/** Keys of the rows of docs/LIMITS.md that allow a skip: the first cell of a table row, in backquotes. */
+export function limitsKeys(markdown: string): Set<string> {
+  return new Set([...markdown.matchAll(/^\| `([a-z0-9-]+)` +\|/gm)].map((match) => match[1]!));
+}
+
+/** The key that the name of a skipped test carries, as in `kills the group [limits:needs-cgroup]`. */
+export function limitsKeyOf(testName: string): string | undefined {
+  return /\[limits:([a-z0-9-]+)\]/.exec(testName)?.[1];
+}
