@@ -1,1 +1,3 @@
-export {};
+export { type ContentServiceDeps, type ContentServiceLimits } from './content-service-options.ts';
+export { registerContentService } from './register-content-service.ts';
+export { type ContentServiceErrorCode } from './service-errors.ts';
