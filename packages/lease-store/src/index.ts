@@ -21,3 +21,38 @@ export type { LogAppend, LogRef, LogStore } from './log-store.ts';
 export type { AgentRecord, NewSession, OpenedSession, SessionStore } from './session-store.ts';
 export type { StoreSignal, StoreSignals } from './store-signals.ts';
 export type { StoreContext } from './store-context.ts';
+export {
+  agentQuarantined,
+  callCancelled,
+  callTooLarge,
+  inputInvalid,
+  jobExists,
+  jobIdAmbiguous,
+  jobNotFound,
+  leaseExists,
+  leaseNotFound,
+  logFull,
+  payloadTooLarge,
+  sessionFenced,
+  storeClosed,
+} from './store-errors.ts';
+export {
+  cachedRequirementsKey,
+  checkClaim,
+  checkCount,
+  checkEnqueueEntries,
+  checkJobDrafts,
+  checkLogAppend,
+  checkLogRef,
+  checkNewSession,
+  checkPayload,
+  checkSession,
+  checkText,
+  checkUuid,
+  checkWhole,
+  isUuid,
+  storedMessage,
+} from './check-store-input.ts';
+export { payloadTypeOf } from './payload-type.ts';
+export { retryDecision, type EndedAttempt, type RetryDecision } from './retry-decision.ts';
+export { storeLimits } from './store-limits.ts';

@@ -9,7 +9,9 @@ export type StoreSignal =
   /** A job's leases, attempts or progress changed. */
   | { readonly kind: 'job'; readonly jobId: string }
   /** A log has more bytes. */
-  | { readonly kind: 'log'; readonly leaseId: string };
+  | { readonly kind: 'log'; readonly leaseId: string }
+  /** Signals may have been missed, e.g. while the connection that hears them was away: look at everything again. */
+  | { readonly kind: 'resync' };
 
 /**
  * Hints between servers. Announcing never blocks and never fails: signals are gathered for a few milliseconds, equal

@@ -1,0 +1,190 @@
+import type { AssignedAttempt } from '@drover/lease-kit';
+import { leaseExists, type EnqueueEntry, type SessionRef } from '@drover/lease-store';
+import { statement, type Session, type Statement } from './internal/database.ts';
+import { retryBits } from './internal/outcome-code.ts';
+import { packBytes } from './internal/packed-bytes.ts';
+import { constraintOf } from './internal/postgres-error.ts';
+import { DistinctSessions } from './internal/distinct-sessions.ts';
+import type { LeaseClasses } from './lease-classes.ts';
+
+/** What an insert of leases answers: the bound ones, or an id that was taken. */
+export interface InsertedLease {
+  readonly lease_id: string;
+  /** Place of the session in the call's distinct sessions, null for a lease that waits. */
+  readonly session_no: number | null;
+  readonly job_id: string | null;
+  readonly is_taken: boolean;
+}
+
+/**
+ * SQL that inserts leases from arrays: `head` and `tail` are CTEs, between which a caller may put its own. Rows written for each lease: one, with its entry in the primary key, in the
+ * waiting or in the bound index, and in the job index if it has a job. `jobsFilter` keeps leases out whose job was not
+ * stored. With `binds`, the sessions are verified under a share lock, which openSession waits for: a lease is never
+ * bound to a session that has been replaced.
+ */
+export function insertLeasesSql(
+  s: string,
+  from: number,
+  { binds, jobsFilter }: { binds: boolean; jobsFilter: string },
+) {
+  const $ = (n: number) => `$${from + n}`;
+  const session = binds
+    ? `case when (select flags from current_sessions)[i.session_no] then i.session_no end`
+    : 'null::int';
+  return {
+    head: `
+      taken as materialized (
+        select h.lease_id from ${s}.lease_history h
+         where h.lease_id = any(${$(0)}::uuid[]) and h.ended_at >= ${$(binds ? 16 : 13)}::timestamptz limit 1)`,
+    tail: `
+      ${
+        binds
+          ? `current_sessions as materialized (
+               select array_agg(a.ok is not null order by d.no) as flags
+                 from unnest(${$(13)}::text[], ${$(14)}::bigint[]) with ordinality as d(agent_id, epoch, no)
+                 left join lateral (
+                   select true as ok from ${s}.agents a
+                    where a.agent_id = d.agent_id and a.epoch = d.epoch and a.session_id is not null
+                      for share) a on true),`
+          : ''
+      }
+      input as materialized (
+        select i.*, ${session} as bound_no
+          from unnest(${$(0)}::uuid[], ${$(1)}::uuid[], ${$(2)}::int[], ${$(3)}::smallint[], ${$(4)}::bigint[],
+                      ${$(5)}::bigint[], ${$(6)}::smallint[], ${$(7)}::smallint[], ${$(8)}::int[], ${$(9)}::text[],
+                      ${$(10)}::int[], ${$(11)}::int[]${binds ? `, ${$(15)}::int[]` : ''})
+            as i(lease_id, job_id, class_id, rank, run_limit_ms, cancel_grace_ms, attempts_max, retry_after,
+                 backoff_ms, name, place, size${binds ? ', session_no' : ''})
+         ${jobsFilter}),
+      inserted as (
+        insert into ${s}.leases (lease_id, job_id, class_id, rank, run_limit_ms, cancel_grace_ms, attempts_max,
+                                 retry_after, backoff_ms, name, payload, state, attempt, agent_id, epoch, assigned_at)
+        select i.lease_id, i.job_id, i.class_id, i.rank, i.run_limit_ms, i.cancel_grace_ms, i.attempts_max,
+               i.retry_after, i.backoff_ms, i.name, substring(${$(12)}::bytea from i.place for i.size),
+               ${
+                 binds
+                   ? `(i.bound_no is not null)::int, (i.bound_no is not null)::int, (${$(13)}::text[])[i.bound_no],
+                      (${$(14)}::bigint[])[i.bound_no], case when i.bound_no is not null then now() end`
+                   : `0, 0, null, null, null`
+               }
+          from input i where not exists (select 1 from taken)
+        returning lease_id)`,
+  };
+}
+
+/** Values for the parameters of {@link insertLeasesSql}. */
+export function insertLeasesValues(
+  entries: readonly EnqueueEntry[],
+  classIds: readonly number[],
+  sessions?: DistinctSessions,
+) {
+  const payloads = packBytes(entries.map(({ draft }) => draft.payload.value));
+  const drafts = entries.map(({ draft }) => draft);
+  return [
+    drafts.map((draft) => draft.leaseId),
+    entries.map(({ jobId }) => jobId ?? null),
+    classIds,
+    drafts.map((draft) => -draft.priority),
+    drafts.map((draft) => draft.runLimitMs),
+    drafts.map((draft) => draft.cancelGraceMs),
+    drafts.map((draft) => draft.retry.attemptsMax),
+    drafts.map((draft) => retryBits(draft.retry)),
+    drafts.map((draft) => draft.retry.backoffMs),
+    drafts.map((draft) => draft.name),
+    payloads.offsets,
+    payloads.lengths,
+    payloads.bytes,
+    ...(sessions ? [sessions.agentIds, sessions.epochs, sessions.numbers] : []),
+    earliestEnd(drafts.map((draft) => draft.leaseId)),
+  ];
+}
+
+/**
+ * Stores leases. 1 round trip, 1 commit.
+ */
+export class EnqueueLeases {
+  readonly #classes: LeaseClasses;
+  readonly #waiting: Statement;
+  readonly #bound: Statement;
+
+  constructor(s: string, classes: LeaseClasses) {
+    this.#classes = classes;
+    const waiting = insertLeasesSql(s, 1, { binds: false, jobsFilter: '' });
+    this.#waiting = statement(
+      'enqueue',
+      `with ${waiting.head}, ${waiting.tail} select lease_id, true as is_taken from taken`,
+    );
+    const bound = insertLeasesSql(s, 1, { binds: true, jobsFilter: '' });
+    this.#bound = statement(
+      'enqueue_bound',
+      `with ${bound.head}, ${bound.tail}
+       select lease_id, null::int as session_no, true as is_taken from taken
+       union all select lease_id, bound_no, false from input
+        where bound_no is not null and not exists (select 1 from taken)`,
+    );
+  }
+
+  async run(session: Session, entries: readonly EnqueueEntry[]): Promise<AssignedAttempt[]> {
+    if (entries.length === 0) return [];
+    const classIds = await this.#classes.idsFor(
+      session,
+      entries.map(({ draft }) => draft),
+    );
+    const binds = entries.some(({ bindTo }) => bindTo !== undefined);
+    const sessions = binds ? new DistinctSessions(entries.map(({ bindTo }) => bindTo)) : undefined;
+    const values = insertLeasesValues(entries, classIds, sessions);
+    try {
+      const rows = await session.run<InsertedLease>(binds ? this.#bound : this.#waiting, values);
+      return assignedFrom(rows, entries, sessions);
+    } catch (error) {
+      throw leaseConflict(error) ?? error;
+    }
+  }
+}
+
+/** The attempts that an insert bound. Throws `LEASE_EXISTS` if it met an id that was taken. */
+export function assignedFrom(
+  rows: readonly InsertedLease[],
+  entries: readonly EnqueueEntry[],
+  sessions: DistinctSessions | undefined,
+): AssignedAttempt[] {
+  const taken = rows.find((row) => row.is_taken);
+  if (taken) throw leaseExists(taken.lease_id);
+  if (!sessions) return [];
+  const byId = new Map(entries.map((entry) => [entry.draft.leaseId, entry]));
+  return rows.flatMap((row) => {
+    const draft = byId.get(row.lease_id)?.draft;
+    const bound = row.session_no === null ? undefined : sessions.at(row.session_no);
+    return draft && bound ? [firstAttempt(draft, bound)] : [];
+  });
+}
+
+function firstAttempt(draft: EnqueueEntry['draft'], bound: SessionRef): AssignedAttempt {
+  const { leaseId, payload, requirements, runLimitMs, cancelGraceMs } = draft;
+  const { agentId, epoch } = bound;
+  return { leaseId, attempt: 1, agentId, epoch, payload, requirements, runLimitMs, cancelGraceMs };
+}
+
+/** `LEASE_EXISTS` for a violation of the leases' primary key. */
+export function leaseConflict(error: unknown): Error | undefined {
+  if (constraintOf(error) !== 'leases_pkey') return undefined;
+  const detail = (error as { detail?: string }).detail ?? '';
+  return leaseExists(/\(lease_id\)=\(([^)]*)\)/.exec(detail)?.[1] ?? 'of this call');
+}
+
+const dayMs = 86_400_000;
+
+/**
+ * Before this no lease with one of these ids can have ended, so that the search for ids that were used before needs few
+ * partitions: a UUID of version 7 says when it was made. Clocks may differ by a day.
+ */
+function earliestEnd(leaseIds: readonly string[]): string {
+  let earliestMs = Number.POSITIVE_INFINITY;
+  for (const id of leaseIds) {
+    if (id[14] !== '7') return '-infinity';
+    earliestMs = Math.min(earliestMs, Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16));
+  }
+  // A version 7 id may still carry any number; what is no plausible date restricts nothing.
+  if (earliestMs < dayMs || earliestMs > 8.64e15) return '-infinity';
+  return new Date(Math.min(earliestMs, Date.now()) - dayMs).toISOString();
+}

@@ -1,0 +1,9 @@
+import { leasesMigration } from './0001-leases.ts';
+import { jobsMigration } from './0002-jobs.ts';
+import type { Migration } from './migration.ts';
+
+/** All migrations, by id. A new one is added at the end. */
+export const migrations: readonly Migration[] = [leasesMigration, jobsMigration];
+
+/** The newest migration that this version knows. */
+export const newestMigration = migrations.length;

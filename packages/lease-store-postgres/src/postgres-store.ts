@@ -1,0 +1,258 @@
+import { principalName, silentLogger, systemClock, type Clock, type Logger } from '@drover/lease-kit';
+import {
+  agentQuarantined,
+  checkClaim,
+  checkCount,
+  checkEnqueueEntries,
+  checkJobDrafts,
+  checkNewSession,
+  checkPayload,
+  checkSession,
+  checkText,
+  checkWhole,
+  jobNotFound,
+  isUuid,
+  storedMessage,
+  storeLimits,
+  type AttemptWriteResult,
+  type DroverStore,
+  type StoreContext,
+} from '@drover/lease-store';
+import { AgentRecords } from './agent-records.ts';
+import { AgentSessions } from './agent-sessions.ts';
+import { AttemptLogs } from './attempt-logs.ts';
+import { BoundAttempts } from './bound-attempts.ts';
+import { CancelJob } from './cancel-job.ts';
+import { ClaimLeases } from './claim-leases.ts';
+import { EnqueueLeases } from './enqueue-leases.ts';
+import { keepPartitions } from './history-partitions.ts';
+import { Database, logFailure, type Session } from './internal/database.ts';
+import { quotedSchema } from './internal/schema-name.ts';
+import { schemaRefusal, schemaVersion } from './internal/schema-version.ts';
+import { queryBuilder } from './internal/tables.ts';
+import { JobRecords } from './job-records.ts';
+import { LeaseClasses } from './lease-classes.ts';
+import { LeaseRecords } from './lease-records.ts';
+import type { PostgresPool } from './postgres-pool.ts';
+import { PostgresSignals } from './postgres-signals.ts';
+import { RecordAttempts } from './record-attempts.ts';
+import { RecordProgress } from './record-progress.ts';
+import { removeExpired } from './remove-expired.ts';
+import { SessionSweep } from './session-sweep.ts';
+import { SubmitJobs } from './submit-jobs.ts';
+import { WaitingClasses } from './waiting-classes.ts';
+
+/** Names, limits and times of {@link createPostgresStore}. */
+export interface PostgresStoreOptions {
+  /** Default `drover`. */
+  readonly schema?: string;
+  /** How long a call may take before it fails with STORE_UNAVAILABLE, waiting for a connection included. Default 10 s. */
+  readonly callTimeoutMs?: number;
+  /** How long ended leases, attempts, logs and jobs are kept. Default 90 days; `Infinity` keeps them for ever. */
+  readonly retentionMs?: number;
+  /** How long signals are gathered before the next message to other servers. Default 5 ms. */
+  readonly signalWindowMs?: number;
+}
+
+/** Collaborators of {@link createPostgresStore}. */
+export interface PostgresStoreDeps {
+  /** A pool of its own, which stays yours to end; at least 3 connections. */
+  readonly pool: PostgresPool;
+  /** For timers only: what is stored carries the database's time. Default: the system's. */
+  readonly clock?: Clock;
+  readonly logger?: Logger;
+}
+
+const maintenanceMs = 3_600_000;
+
+/**
+ * Every port of `@drover/lease-store` in Postgres 15 or later. Run `migrate(pool)` first. It connects when it is first
+ * called, so that it can be made while the database is away; calls then fail with STORE_UNAVAILABLE and work again when
+ * it is back. `close()` gives the connections back to the pool.
+ */
+export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresStoreOptions = {}): DroverStore {
+  const { pool, clock = systemClock, logger = silentLogger } = deps;
+  const { schema = 'drover', callTimeoutMs = 10_000, signalWindowMs = 5 } = options;
+  const retentionMs = options.retentionMs ?? 90 * 86_400_000;
+  const s = quotedSchema(schema);
+  checkWhole('callTimeoutMs', callTimeoutMs, 100, 3_600_000);
+
+  const database = new Database({ pool, clock, logger }, { callTimeoutMs });
+  const build = queryBuilder(schema);
+  const classes = new LeaseClasses(s);
+  const attempts = new RecordAttempts(s);
+  const bound = new BoundAttempts(s, classes);
+  const leases = new LeaseRecords({ build, classes });
+  const enqueue = new EnqueueLeases(s, classes);
+  const claim = new ClaimLeases(s, classes);
+  const waiting = new WaitingClasses(s, classes);
+  const sessions = new AgentSessions(s, { attempts, classes, bound });
+  const sweep = new SessionSweep(s, { attempts, classes });
+  const agents = new AgentRecords(build, classes);
+  const submit = new SubmitJobs(s, classes);
+  const cancel = new CancelJob(s);
+  const records = new JobRecords(s, { build, leases });
+  const progress = new RecordProgress(s);
+  const logs = new AttemptLogs(s);
+  const signals = new PostgresSignals({ database, clock, logger }, { channel: schema, windowMs: signalWindowMs });
+
+  let fitting: Promise<void> | undefined;
+  /** Looks at the schema's version once, before anything is read or written by this version. */
+  const fits = (signal: AbortSignal | undefined): Promise<void> => {
+    fitting ??= database
+      .call(signal, (session) => schemaVersion(session, s))
+      .then((version) => {
+        const refusal = schemaRefusal(version);
+        if (refusal) throw refusal;
+      })
+      .catch((error: unknown) => {
+        fitting = undefined;
+        throw error;
+      });
+    return fitting;
+  };
+  let isFitting = false;
+  const ready = async (signal: AbortSignal | undefined): Promise<void> => {
+    if (isFitting) return;
+    await fits(signal);
+    isFitting = true;
+  };
+  const call = async <Result>({ signal }: StoreContext, work: (session: Session) => Promise<Result>) => {
+    await ready(signal);
+    return database.call(signal, work);
+  };
+  const transaction = async <Result>({ signal }: StoreContext, work: (session: Session) => Promise<Result>) => {
+    await ready(signal);
+    return database.transaction(signal, work);
+  };
+
+  const maintain = async (): Promise<void> => {
+    await ready(undefined);
+    const kept = Number.isFinite(retentionMs) ? retentionMs : undefined;
+    await keepPartitions(database, { schema: s, retentionMs: kept }, logger);
+    await removeExpired(database, s, kept);
+  };
+  let maintenance: Promise<void> = Promise.resolve();
+  let isClosed = false;
+  const maintainLater = () =>
+    clock.schedule(maintenanceMs, () => {
+      maintenance = maintain()
+        .catch(logFailure(logger, 'maintenance of the store'))
+        .then(() => {
+          if (!isClosed) timer = maintainLater();
+        });
+    });
+  let timer = maintainLater();
+
+  const close = async (): Promise<void> => {
+    isClosed = true;
+    timer.cancel();
+    await maintenance;
+    timer.cancel();
+    await signals.close();
+    database.close();
+  };
+
+  return {
+    queue: {
+      enqueue: async (entries, context) => {
+        checkEnqueueEntries(entries);
+        return call(context, (session) => enqueue.run(session, entries));
+      },
+      waitingClasses: async (source, context) => {
+        checkText('source', source, storeLimits.idLengthMax);
+        return call(context, (session) => waiting.classes(session, source));
+      },
+      claim: async (request, context) => {
+        checkClaim(request);
+        return call(context, (session) => claim.run(session, request));
+      },
+      nextDueMs: async (source, context) => {
+        checkText('source', source, storeLimits.idLengthMax);
+        return call(context, (session) => waiting.nextDueMs(session, source));
+      },
+    },
+    attempts: {
+      record: async (writes, context) => {
+        checkCount('writes', writes.length, storeLimits.writesPerCallMax);
+        writes.forEach((write, index) => {
+          if (write.kind === 'end' && write.output) {
+            checkPayload(`writes[${index}].output`, write.output, storeLimits.payloadBytesMax);
+          }
+        });
+        const results = await call(context, (session) => attempts.run(session, writes));
+        return results.map(({ classId: _, ...result }): AttemptWriteResult => result);
+      },
+      boundTo: async (ref, context) => {
+        checkSession('session', ref);
+        return call(context, (session) => bound.of(session, ref));
+      },
+    },
+    sessions: {
+      openSession: async (wanted, context) => {
+        checkNewSession(wanted);
+        const outcome = await transaction(context, (session) => sessions.open(session, wanted));
+        if (outcome.kind === 'opened') return outcome.opened;
+        if (outcome.fencedEpoch !== undefined) {
+          signals.announce({ kind: 'fenced', agentId: wanted.agentId, epoch: outcome.fencedEpoch });
+        }
+        throw agentQuarantined(wanted.agentId, outcome.remainingMs);
+      },
+      endSession: async (ref, reason, context) => {
+        checkSession('session', ref);
+        return transaction(context, (session) => sessions.end(session, ref, reason));
+      },
+      recordCondition: async (ref, condition, context) => {
+        checkSession('session', ref);
+        await call(context, (session) => sessions.recordCondition(session, ref, condition));
+      },
+      beat: async (serverId, context) => {
+        checkText('serverId', serverId, storeLimits.idLengthMax);
+        await call(context, (session) => sweep.beat(session, serverId)).catch((error: unknown) => {
+          // From here on this version writes nothing that the newer schema might read otherwise.
+          if ((error as { code?: string }).code === 'SCHEMA_TOO_NEW') database.refusal = error as Error;
+          throw error;
+        });
+      },
+      leave: async (serverId, context) => {
+        checkText('serverId', serverId, storeLimits.idLengthMax);
+        await call(context, (session) => sweep.leave(session, serverId));
+      },
+      sweep: async (limits, context) => {
+        checkWhole('serverTtlMs', limits.serverTtlMs, 0, Number.MAX_SAFE_INTEGER);
+        checkWhole('graceMs', limits.graceMs, 0, Number.MAX_SAFE_INTEGER);
+        return call(context, (session) => sweep.sweep(session, limits));
+      },
+      agents: (page, context) => call(context, (session) => agents.page(session, page)),
+    },
+    jobs: {
+      submit: async (jobs, context) => {
+        checkJobDrafts(jobs);
+        return call(context, (session) => submit.run(session, jobs, principalName(context.principal)));
+      },
+      job: (idOrPrefix, context) => call(context, (session) => records.one(session, idOrPrefix)),
+      jobs: (page, context) => call(context, (session) => records.page(session, page)),
+      liveLeases: (page, context) => call(context, (session) => records.liveLeases(session, page)),
+      lease: (leaseId, context) => call(context, (session) => records.lease(session, leaseId)),
+      wishCancel: async (jobId, reason, context) => {
+        if (!isUuid(jobId)) throw jobNotFound(jobId);
+        return transaction(context, (session) => cancel.run(session, jobId, storedMessage(reason)));
+      },
+      recordProgress: (entries, context) => call(context, (session) => progress.run(session, entries)),
+    },
+    logs: {
+      append: (entry, context) => call(context, (session) => logs.append(session, entry)),
+      read: (ref, range, context) => call(context, (session) => logs.read(session, ref, range)),
+      list: (attempt, context) => call(context, (session) => logs.list(session, attempt)),
+    },
+    signals,
+    check: async (signal) => {
+      await database.call(signal, async (session) => {
+        const refusal = schemaRefusal(await schemaVersion(session, s));
+        if (refusal) throw refusal;
+      });
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}

@@ -1,0 +1,60 @@
+import { payloadTypeOf, storeLimits, type WaitingClass } from '@drover/lease-store';
+import { statement, type Session, type Statement } from './internal/database.ts';
+import type { LeaseClasses } from './lease-classes.ts';
+
+/**
+ * Which classes wait, and when a delayed lease falls due. 1 round trip each. `classes` steps over the waiting index from
+ * class to class, however many leases each has; it also lets up to 1,000 delayed leases that have fallen due join the
+ * waiting ones (one new version and index entry each, once), and commits only if there were any.
+ */
+export class WaitingClasses {
+  readonly #classes: LeaseClasses;
+  readonly #waiting: Statement;
+  readonly #nextDue: Statement;
+
+  constructor(s: string, classes: LeaseClasses) {
+    this.#classes = classes;
+    const waiting = `${s}.leases l where l.agent_id is null and l.due_at is null`;
+    this.#waiting = statement(
+      'waiting_classes',
+      `with recursive due as materialized (
+         select l.ctid as place from ${s}.leases l
+          where l.due_at <= now() order by l.due_at limit 1000 for update skip locked),
+       promoted as (
+         update ${s}.leases l set due_at = null from due where l.ctid = due.place returning l.class_id, l.rank),
+       heads(class_id, rank) as (
+         (select l.class_id, l.rank from ${waiting} order by l.class_id, l.rank, l.seq limit 1)
+         union all
+         select h.class_id, h.rank from heads w cross join lateral (
+           select l.class_id, l.rank from ${waiting} and l.class_id > w.class_id
+            order by l.class_id, l.rank, l.seq limit 1) h)
+       select w.class_id, min(w.rank) as rank
+         from (select class_id, rank from heads union all select class_id, rank from promoted) w
+         join ${s}.lease_classes c on c.class_id = w.class_id and c.source = $1
+        group by w.class_id order by 2, 1 limit ${storeLimits.waitingClassesMax}`,
+    );
+    this.#nextDue = statement(
+      'next_due',
+      `select greatest(0, ceil(extract(epoch from l.due_at - now()) * 1000))::bigint as due_ms
+         from ${s}.leases l join ${s}.lease_classes c on c.class_id = l.class_id and c.source = $1
+        where l.due_at is not null order by l.due_at limit 1`,
+    );
+  }
+
+  async classes(session: Session, source: string): Promise<WaitingClass[]> {
+    const rows = await session.run<{ class_id: number; rank: number }>(this.#waiting, [source]);
+    await this.#classes.load(
+      session,
+      rows.map((row) => row.class_id),
+    );
+    return rows.map((row) => {
+      const { classId, requirements, typeUrl } = this.#classes.of(row.class_id);
+      return { classId, requirements, payloadType: payloadTypeOf({ typeUrl }), priorityMax: -row.rank };
+    });
+  }
+
+  async nextDueMs(session: Session, source: string): Promise<number | undefined> {
+    const [row] = await session.run<{ due_ms: number }>(this.#nextDue, [source]);
+    return row?.due_ms;
+  }
+}

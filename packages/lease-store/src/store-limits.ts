@@ -1,0 +1,49 @@
+/** Bounds that every store keeps. A call beyond one is an error before anything is written. */
+export const storeLimits = {
+  /** Leases of one `enqueue`, and of all jobs of one `submit`. */
+  leasesPerCallMax: 1_000,
+  /** Jobs of one `submit`. */
+  jobsPerCallMax: 1_000,
+  /** Writes of one `record`, entries of one `recordProgress`, proven attempts of a session. */
+  writesPerCallMax: 4_096,
+  /** Classes and places of one `claim`. */
+  claimMax: 1_024,
+  /** Classes that `waitingClasses` answers. */
+  waitingClassesMax: 4_096,
+  /** Inline bytes of a lease's payload or output; what is larger belongs in the content store. */
+  payloadBytesMax: 256 * 1024,
+  /** Inline bytes of a job's payload. */
+  jobPayloadBytesMax: 1024 * 1024,
+  /** Payloads or outputs of one call, together. */
+  callBytesMax: 64 * 1024 * 1024,
+  /** Characters of an id that is no UUID: agent, session, server, request, source. */
+  idLengthMax: 256,
+  /** Characters of a lease's or a job's name. */
+  nameLengthMax: 256,
+  /** Bytes of UTF-8 that are kept of a reason or a progress message; the rest is cut off. */
+  messageBytesMax: 4_096,
+  priorityMin: -1_000,
+  priorityMax: 1_000,
+  /** Longest wait before a further attempt. */
+  backoffMsMax: 3_600_000,
+  attemptsMax: 20,
+  /** Agents that a lease excludes; the oldest exclusion is dropped beyond. */
+  excludedAgentsMax: 256,
+  /** Rows of one page of a list. */
+  pageMax: 1_000,
+  /** Attempts that a lease's record shows: the last ones. */
+  attemptsShownMax: 32,
+  /** Attempts that one `sweep` ends. */
+  sweepMax: 1_000,
+  logsPerAttemptMax: 256,
+  logBytesMax: 64 * 1024 * 1024,
+  logAppendBytesMax: 256 * 1024,
+  logReadBytesMax: 4 * 1024 * 1024,
+  logNameLengthMax: 256,
+  /** Bytes of an agent's description. */
+  descriptionBytesMax: 256 * 1024,
+  /** Takeovers of a live session by another process, within `takeoverWindowMs`, that quarantine an agent. */
+  takeoversMax: 4,
+  takeoverWindowMs: 5 * 60_000,
+  quarantineMs: 10 * 60_000,
+} as const;
