@@ -7,6 +7,8 @@ import { settledLeftovers } from './open-resources.ts';
  * ending, and in a test it becomes the next file's failure. Runs once a file, before the file's own code, so that its
  * afterAll comes last.
  */
+// Node opens the standard streams when they are first touched; they are not the file's.
+void [process.stdout, process.stderr];
 const before = process.getActiveResourcesInfo();
 
 afterAll(async () => {

@@ -1,0 +1,39 @@
+import { PassThrough } from 'node:stream';
+import { expect, test } from 'vitest';
+import { createLogger, type LoggerOptions } from './create-logger.ts';
+
+function linesOf(format: LoggerOptions['format'], write: (logger: ReturnType<typeof createLogger>) => void): string[] {
+  const stream = new PassThrough();
+  write(
+    createLogger({
+      level: 'info',
+      format,
+      base: { app: 'test' },
+      destination: stream as unknown as NodeJS.WriteStream,
+    }),
+  );
+  const text = String(stream.read() ?? '');
+  return text.split('\n').filter((line) => line !== '');
+}
+
+test('a line is an object with its level, its fields and those of its parents', () => {
+  const [line] = linesOf('json', (logger) => logger.child({ leaseId: 'l' }).info({ attempt: 2 }, 'started'));
+  expect(JSON.parse(line!)).toMatchObject({ level: 'info', app: 'test', leaseId: 'l', attempt: 2, msg: 'started' });
+});
+
+test('lines below the level are not written', () => {
+  expect(linesOf('json', (logger) => logger.debug({}, 'x'))).toEqual([]);
+});
+
+test('secrets are not written, an error is with its cause', () => {
+  const error = new Error('outer', { cause: new Error('inner') });
+  const [line] = linesOf('auto', (logger) =>
+    logger.error({ token: 'abc', config: { password: 'p' }, err: error }, 'x'),
+  );
+  expect(line).not.toMatch(/abc|"p"/);
+  expect(line).toMatch(/inner/);
+});
+
+test('people read the message first', () => {
+  expect(linesOf('pretty', (logger) => logger.warn({ port: 1 }, 'careful'))[0]).toMatch(/WARN.*careful/);
+});
