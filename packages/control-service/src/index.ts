@@ -1,1 +1,2 @@
-export {};
+export type { ControlServiceDeps, ControlServiceOptions } from './control-service-options.ts';
+export { registerControlService } from './control-service.ts';

@@ -188,7 +188,7 @@ export class SessionRegistry implements SessionHost {
           session.written(writeId, ends, answer);
         },
       });
-    const ready = prepared.filter((write) => !(write instanceof Promise));
+    const ready = prepared.filter((write): write is AttemptWrite => !(write instanceof Promise));
     if (ready.length === prepared.length) add(ready);
     // Preparing never rejects: what the content store cannot give becomes the attempt's reason.
     else void Promise.all(prepared).then(add);

@@ -1,0 +1,42 @@
+import type { HandlerContext } from '@connectrpc/connect';
+import type { BlobPins, ContentStore } from '@drover/content-store';
+import type { Clock, JobPlanner, Logger, Principal } from '@drover/lease-kit';
+import type { PoolDefinition } from '@drover/lease-matching';
+import type { JobStore, LogStore, SessionStore, StoreSignals } from '@drover/lease-store';
+import type { ImmediatePlacement } from '@drover/task-sources';
+
+/** Bounds and times of the service. */
+export interface ControlServiceOptions {
+  /** Open `WatchJob` and following `ReadLog` calls; FOLLOWERS_FULL beyond. Default 1,024. */
+  readonly followersMax?: number;
+  /** How often a follower looks although no signal came, in ms. Default 1,000. */
+  readonly pollMs?: number;
+  /** A watcher is sent at most one state in this time, in ms. Default 100. */
+  readonly watchSpacingMs?: number;
+  /** The source of leases for whose payload no planner is registered. Default `job`. */
+  readonly unplannedSource?: string;
+  /** As the servers of the fleet are given it, so that `ExplainJob` sees the same pools. Default none. */
+  readonly pools?: readonly PoolDefinition[];
+}
+
+/** Who works together in the service. */
+export interface ControlServiceDeps {
+  readonly store: {
+    readonly jobs: JobStore;
+    readonly logs: LogStore;
+    readonly sessions: Pick<SessionStore, 'agents'>;
+    readonly signals: StoreSignals;
+  };
+  /** One for each payload type that is planned. */
+  readonly planners: readonly JobPlanner[];
+  /** On whose behalf a call is made; throws a DroverError with advice `denied` for a caller that is nobody. */
+  readonly principalOf: (context: HandlerContext) => Principal;
+  /** Binds new leases to agents of this process at once. Absent: they wait and are claimed. */
+  readonly placement?: ImmediatePlacement;
+  /** Where large payloads and outputs are. Absent: a payload is limited by the store's rows. */
+  readonly blobs?: ContentStore & BlobPins;
+  /** Default: that of the process. */
+  readonly clock?: Clock;
+  /** Default: silence. */
+  readonly logger?: Logger;
+}

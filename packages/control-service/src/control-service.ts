@@ -1,0 +1,231 @@
+import { create } from '@bufbuild/protobuf';
+import { timestampFromMs } from '@bufbuild/protobuf/wkt';
+import type { ConnectRouter, HandlerContext } from '@connectrpc/connect';
+import {
+  AgentStatusSchema,
+  CancelJobResponseSchema,
+  FleetService,
+  GetJobResponseSchema,
+  JobService,
+  ListAgentsResponseSchema,
+  ListJobsResponseSchema,
+  ListLeasesResponseSchema,
+  SubmitJobsResponseSchema,
+  type AgentStatus,
+  type CancelJobRequest,
+  type ListJobsRequest,
+  type ListJobsResponse,
+} from '@drover/control-api';
+import { DroverError, silentLogger, systemClock } from '@drover/lease-kit';
+import { definePools } from '@drover/lease-matching';
+import { AgentCondition } from '@drover/lease-protocol';
+import type { AgentRecord, JobRecord, StoreContext } from '@drover/lease-store';
+import { connectErrorFrom } from '@drover/rpc-errors';
+import { leasePinOwner } from '@drover/task-sources';
+import type { ControlServiceDeps, ControlServiceOptions } from './control-service-options.ts';
+import { explainJob } from './explain-job.ts';
+import { Followers } from './followers.ts';
+import { checkJobId, idFromPageToken, inputInvalid, pageSizeOf, pageTokenOf } from './input-errors.ts';
+import { JobReader } from './job-reader.ts';
+import { jobStateOf, jobStatusOf, leaseStatusOf } from './job-status.ts';
+import { readLog } from './read-log.ts';
+import { JobSubmitter } from './submit-jobs.ts';
+import { watchJob } from './watch-job.ts';
+
+type Call = StoreContext & { readonly signal: AbortSignal };
+
+const jobsPageMax = 500;
+const jobsPageDefault = 50;
+const fleetPageMax = 1_000;
+const fleetPageDefault = 200;
+const reasonBytesMax = 1_024;
+/** Pages of the store that one filtered list may look through. */
+const filteredPagesMax = 20;
+
+const conditions: Readonly<Record<AgentRecord['condition'], AgentCondition>> = {
+  ready: AgentCondition.READY,
+  busy: AgentCondition.BUSY,
+  stopping: AgentCondition.STOPPING,
+  unhealthy: AgentCondition.UNHEALTHY,
+};
+
+/**
+ * Puts drover.control.v1.JobService and FleetService on a router. Throws a DroverError with code `CONTROL_SERVICE_INVALID` for
+ * two planners of one payload type, and `POOL_INVALID`.
+ */
+export function registerControlService(
+  router: ConnectRouter,
+  deps: ControlServiceDeps,
+  options: ControlServiceOptions = {},
+): ConnectRouter {
+  const service = new ControlService(deps, options);
+  const unary = async <T>(context: HandlerContext, run: (call: Call) => Promise<T>): Promise<T> => {
+    try {
+      return await run(callOf(deps, context));
+    } catch (error) {
+      throw connectErrorFrom(error);
+    }
+  };
+  async function* stream<T>(context: HandlerContext, run: (call: Call) => AsyncGenerator<T>): AsyncGenerator<T> {
+    try {
+      yield* run(callOf(deps, context));
+    } catch (error) {
+      throw connectErrorFrom(error);
+    }
+  }
+  router.service(JobService, {
+    submitJobs: (request, context) =>
+      unary(context, async (call) =>
+        create(SubmitJobsResponseSchema, { jobIds: [...(await service.submitter.submit(request, call))] }),
+      ),
+    getJob: (request, context) =>
+      unary(context, async (call) => {
+        const job = await deps.store.jobs.job(checkJobId(request.jobId), call);
+        return create(GetJobResponseSchema, { job: await service.reader().read(job, call) });
+      }),
+    listJobs: (request, context) => unary(context, (call) => service.listJobs(request, call)),
+    watchJob: (request, context) => stream(context, (call) => service.watch(checkJobId(request.jobId), call)),
+    cancelJob: (request, context) =>
+      unary(context, async (call) => {
+        await service.cancel(request, call);
+        return create(CancelJobResponseSchema);
+      }),
+    readLog: (request, context) =>
+      stream(context, (call) => readLog(request, { ...deps.store, followers: service.followers }, call)),
+  });
+  return router.service(FleetService, {
+    listAgents: (request, context) =>
+      unary(context, async (call) => {
+        const limit = pageSizeOf(request.pageSize, fleetPageDefault, fleetPageMax);
+        const after = idFromPageToken(request.pageToken);
+        const agents = await deps.store.sessions.agents(after === undefined ? { limit } : { after, limit }, call);
+        const nextPageToken = agents.length < limit ? '' : pageTokenOf(agents.at(-1)!.agentId);
+        return create(ListAgentsResponseSchema, { agents: agents.map(agentStatusOf), nextPageToken });
+      }),
+    listLeases: (request, context) =>
+      unary(context, async (call) => {
+        const limit = pageSizeOf(request.pageSize, fleetPageDefault, fleetPageMax);
+        const after = idFromPageToken(request.pageToken);
+        const leases = await deps.store.jobs.liveLeases(
+          {
+            limit,
+            ...(after === undefined ? {} : { after }),
+            ...(request.agentId === '' ? {} : { agentId: request.agentId }),
+          },
+          call,
+        );
+        const nextPageToken = leases.length < limit ? '' : pageTokenOf(leases.at(-1)!.leaseId);
+        return create(ListLeasesResponseSchema, { leases: leases.map((lease) => leaseStatusOf(lease)), nextPageToken });
+      }),
+    explainJob: (request, context) =>
+      unary(context, async (call) => {
+        const job = await deps.store.jobs.job(checkJobId(request.jobId), call);
+        const { jobs, sessions } = deps.store;
+        return explainJob(job, { jobs, sessions, pools: service.pools, nowMs: service.clock.wallMs() }, call);
+      }),
+  });
+}
+
+class ControlService {
+  readonly submitter: JobSubmitter;
+  readonly followers: Followers;
+  readonly pools;
+  readonly clock;
+  readonly #deps: ControlServiceDeps;
+  readonly #logger;
+  readonly #watchSpacingMs: number;
+
+  constructor(deps: ControlServiceDeps, options: ControlServiceOptions) {
+    checkPlanners(deps);
+    this.#deps = deps;
+    this.clock = deps.clock ?? systemClock;
+    this.#logger = deps.logger ?? silentLogger;
+    this.pools = definePools(options.pools ?? []);
+    this.#watchSpacingMs = options.watchSpacingMs ?? 100;
+    const { followersMax = 1_024, pollMs = 1_000, unplannedSource = 'job' } = options;
+    this.followers = new Followers(deps.store.signals, this.clock, followersMax, pollMs);
+    this.submitter = new JobSubmitter({ ...deps, unplannedSource, clock: this.clock, logger: this.#logger });
+  }
+
+  reader(): JobReader {
+    const { store, blobs } = this.#deps;
+    const base = { logs: store.logs, logger: this.#logger };
+    return new JobReader(blobs === undefined ? base : { ...base, blobs });
+  }
+
+  watch(idOrPrefix: string, call: Call): ReturnType<typeof watchJob> {
+    const { jobs } = this.#deps.store;
+    const deps = { jobs, reader: this.reader(), followers: this.followers, clock: this.clock };
+    return watchJob(idOrPrefix, { ...deps, spacingMs: this.#watchSpacingMs }, call);
+  }
+
+  async listJobs(request: ListJobsRequest, call: Call): Promise<ListJobsResponse> {
+    const limit = pageSizeOf(request.pageSize, jobsPageDefault, jobsPageMax);
+    let before = idFromPageToken(request.pageToken);
+    const states = new Set(request.states);
+    const found: JobRecord[] = [];
+    for (let pages = 0; ; pages += 1) {
+      const page = await this.#deps.store.jobs.jobs(before === undefined ? { limit } : { before, limit }, call);
+      const fitting = page.filter(({ leases }) => states.size === 0 || states.has(jobStateOf(leases)));
+      const taken = fitting.slice(0, limit - found.length);
+      found.push(...taken);
+      const all = page.length < limit && taken.length === fitting.length;
+      // A page that was cut goes on behind the last job that was taken, another one behind its last job.
+      before = taken.length < fitting.length ? taken.at(-1)!.jobId : page.at(-1)?.jobId;
+      if (all || found.length === limit || pages === filteredPagesMax) {
+        const jobs = found.map((job) => jobStatusOf(job, new Map()));
+        return create(ListJobsResponseSchema, {
+          jobs,
+          nextPageToken: all || before === undefined ? '' : pageTokenOf(before),
+        });
+      }
+    }
+  }
+
+  async cancel(request: CancelJobRequest, call: Call): Promise<void> {
+    if (Buffer.byteLength(request.reason) > reasonBytesMax) {
+      const problem = `${Buffer.byteLength(request.reason)} bytes`;
+      throw inputInvalid('INVALID_CANCEL_REASON', 'reason', problem, `at most ${reasonBytesMax}`);
+    }
+    const { store, blobs } = this.#deps;
+    const { jobId } = await store.jobs.job(checkJobId(request.jobId), call);
+    const wished = await store.jobs.wishCancel(jobId, request.reason, call);
+    for (const agentId of new Set(wished.map((attempt) => attempt.agentId))) {
+      store.signals.announce({ kind: 'cancel', agentId });
+    }
+    store.signals.announce({ kind: 'job', jobId });
+    if (blobs === undefined) return;
+    // Leases that waited have ended here, where no server is told of it.
+    const after = await store.jobs.job(jobId, call);
+    for (const { leaseId, state } of after.leases) if (state === 'ended') await blobs.unpin(leasePinOwner(leaseId));
+  }
+}
+
+function callOf(deps: ControlServiceDeps, context: HandlerContext): Call {
+  return { principal: deps.principalOf(context), signal: context.signal };
+}
+
+function agentStatusOf(record: AgentRecord): AgentStatus {
+  const status = create(AgentStatusSchema, {
+    agentId: record.agentId,
+    description: record.description,
+    online: record.session !== undefined,
+    condition: record.session === undefined ? AgentCondition.UNSPECIFIED : conditions[record.condition],
+    epoch: BigInt(record.epoch),
+    leases: record.leases,
+  });
+  if (record.session !== undefined) status.sessionOpenedAt = timestampFromMs(record.session.openedAtMs);
+  for (const [name, count] of Object.entries(record.resourcesUsed)) status.resourcesUsed[name] = BigInt(count);
+  return status;
+}
+
+function checkPlanners({ planners }: ControlServiceDeps): void {
+  const types = planners.map(({ payloadType }) => payloadType);
+  const twice = types.find((type, index) => types.indexOf(type) !== index);
+  if (twice === undefined) return;
+  throw new DroverError({
+    code: 'CONTROL_SERVICE_INVALID',
+    advice: 'fix-input',
+    message: `planners: two plan ${twice}; allowed: one for each payload type.`,
+  });
+}

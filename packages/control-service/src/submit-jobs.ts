@@ -1,0 +1,196 @@
+import { randomUUID } from 'node:crypto';
+import type { Any } from '@bufbuild/protobuf/wkt';
+import type { SubmitJobsRequest } from '@drover/control-api';
+import type { JobSubmission } from '@drover/control-api';
+import {
+  isDroverError,
+  type AssignedAttempt,
+  type Clock,
+  type JobPlanner,
+  type LeaseDraft,
+  type Logger,
+  type PlannedLease,
+} from '@drover/lease-kit';
+import { checkRequirements } from '@drover/lease-matching';
+import type { JobDraft, StoreContext, SubmittedJob } from '@drover/lease-store';
+import { leasePinOwner, payloadPinMs, payloadTypeOf, withReferencedPayload } from '@drover/task-sources';
+import type { ControlServiceDeps } from './control-service-options.ts';
+import { inputInvalid } from './input-errors.ts';
+import { uuidV7 } from './uuid-v7.ts';
+
+const jobsMax = 1_000;
+const leasesMax = 1_000;
+const nameLengthMax = 256;
+const requestIdLengthMax = 128;
+const priorityMax = 1_000;
+/** What a job without a planner is leased under. */
+const unplanned: Pick<PlannedLease, 'runLimitMs' | 'cancelGraceMs' | 'retry'> = {
+  runLimitMs: 24 * 3_600_000,
+  cancelGraceMs: 10_000,
+  retry: { attemptsMax: 2, after: ['lost', 'failed'], onFailedWork: false, backoffMs: 1_000 },
+};
+
+/** What a submitter works with. */
+export interface SubmitterDeps extends Pick<ControlServiceDeps, 'store' | 'planners' | 'placement' | 'blobs'> {
+  readonly unplannedSource: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+interface PlannedJob {
+  readonly submission: JobSubmission;
+  readonly jobId: string;
+  readonly drafts: readonly LeaseDraft[];
+}
+
+/** Stores submissions, all or none; what can be bound to a waiting agent is bound in the same commit. */
+export class JobSubmitter {
+  readonly #deps: SubmitterDeps;
+  readonly #planners: ReadonlyMap<string, JobPlanner>;
+
+  constructor(deps: SubmitterDeps) {
+    this.#deps = deps;
+    this.#planners = new Map(deps.planners.map((planner) => [planner.payloadType, planner]));
+  }
+
+  /** The ids of the jobs, in the order of the submissions. Throws with advice `fix-input` for what is not right. */
+  async submit(request: SubmitJobsRequest, context: StoreContext): Promise<readonly string[]> {
+    const { store, placement, blobs } = this.#deps;
+    const planned = this.#plan(request.jobs);
+    const pinned: string[] = [];
+    const release = (owners: readonly string[]): void => {
+      for (const owner of owners) blobs?.unpin(owner).catch((error: unknown) => this.#logUnpin(owner, error));
+    };
+    try {
+      const jobs: { readonly job: PlannedJob; readonly payload: Any; readonly drafts: readonly LeaseDraft[] }[] = [];
+      for (const job of planned) jobs.push({ job, ...(await this.#referenced(job, pinned, context.signal)) });
+      const reservation = placement?.reserve(jobs.flatMap(({ drafts }) => drafts));
+      const drafts = jobs.map(({ job, payload, drafts }): JobDraft => {
+        const { submission, jobId } = job;
+        return {
+          jobId,
+          ...(submission.requestId === '' ? {} : { requestId: submission.requestId }),
+          name: submission.name,
+          payload,
+          priority: submission.priority,
+          leases: drafts.map((draft) => {
+            const bindTo = reservation?.bindings.get(draft.leaseId);
+            return bindTo === undefined ? { draft, jobId } : { draft, jobId, bindTo };
+          }),
+        };
+      });
+      let stored: { readonly jobs: readonly SubmittedJob[]; readonly assigned: readonly AssignedAttempt[] };
+      try {
+        stored = await store.jobs.submit(drafts, context);
+      } catch (error) {
+        reservation?.release();
+        throw error;
+      }
+      reservation?.confirm(stored.assigned);
+      this.#announce(drafts, stored.jobs, stored.assigned);
+      release(repeatedPins(drafts, stored.jobs, pinned));
+      return stored.jobs.map(({ jobId }) => jobId);
+    } catch (error) {
+      // A call that nobody answered may have stored the jobs: their pins end by themselves.
+      if (isDroverError(error) && error.advice !== 'unavailable' && error.advice !== 'cancelled') release(pinned);
+      throw error;
+    }
+  }
+
+  #plan(submissions: readonly JobSubmission[]): PlannedJob[] {
+    if (submissions.length < 1 || submissions.length > jobsMax) {
+      throw inputInvalid('INVALID_JOB_COUNT', 'jobs', `${submissions.length} jobs`, `1 to ${jobsMax}`);
+    }
+    const planned = submissions.map((submission, index) => this.#planOne(submission, `jobs[${index}]`));
+    const leases = planned.reduce((sum, { drafts }) => sum + drafts.length, 0);
+    if (leases > leasesMax) {
+      throw inputInvalid('TOO_MANY_LEASES', 'jobs', `they become ${leases} leases`, `at most ${leasesMax} in one call`);
+    }
+    return planned;
+  }
+
+  #planOne(submission: JobSubmission, where: string): PlannedJob {
+    const { payload, name, requestId, priority } = submission;
+    if (payload === undefined || payloadTypeOf(payload) === '') {
+      throw inputInvalid('PAYLOAD_MISSING', `${where}.payload`, 'it is missing or has no type', 'a packed message');
+    }
+    if (name.length > nameLengthMax) {
+      throw inputInvalid('INVALID_JOB_NAME', `${where}.name`, `${name.length} characters`, `at most ${nameLengthMax}`);
+    }
+    if (requestId.length > requestIdLengthMax) {
+      const allowed = `at most ${requestIdLengthMax} characters`;
+      throw inputInvalid('INVALID_REQUEST_ID', `${where}.request_id`, `${requestId.length} characters`, allowed);
+    }
+    if (Math.abs(priority) > priorityMax) {
+      const allowed = `${-priorityMax} to ${priorityMax}`;
+      throw inputInvalid('INVALID_PRIORITY', `${where}.priority`, String(priority), allowed);
+    }
+    const planner = this.#planners.get(payloadTypeOf(payload));
+    const leases: readonly PlannedLease[] = planner?.plan(payload) ?? [
+      { name, payload, requirements: {}, ...unplanned },
+    ];
+    const source = planner?.source ?? this.#deps.unplannedSource;
+    if (leases.length < 1 || leases.length > leasesMax) {
+      throw inputInvalid('TOO_MANY_LEASES', where, `it becomes ${leases.length} leases`, `1 to ${leasesMax}`);
+    }
+    const nowMs = this.#deps.clock.wallMs();
+    const drafts = leases.map((lease) => {
+      checkRequirements(lease.requirements);
+      return { ...lease, leaseId: uuidV7(nowMs), priority, source };
+    });
+    return { submission, jobId: randomUUID(), drafts };
+  }
+
+  /** Puts large payloads into the content store and pins them; adds the owners of the pins to `pinned`. */
+  async #referenced(
+    job: PlannedJob,
+    pinned: string[],
+    signal: AbortSignal | undefined,
+  ): Promise<{ readonly payload: Any; readonly drafts: readonly LeaseDraft[] }> {
+    const { blobs } = this.#deps;
+    const payload = job.submission.payload!;
+    if (blobs === undefined) return { payload, drafts: job.drafts };
+    const drafts: LeaseDraft[] = [];
+    const pin = async (owner: string, digest: Parameters<typeof blobs.pin>[0][number]): Promise<void> => {
+      pinned.push(owner);
+      const missing = await blobs.pin([digest], { owner, expiresAfterMs: payloadPinMs });
+      if (missing.length > 0) throw new Error('a payload vanished from the content store before it could be pinned');
+    };
+    for (const draft of job.drafts) {
+      const { draft: stored, digest } = await withReferencedPayload(draft, blobs, signal);
+      if (digest !== undefined) await pin(leasePinOwner(draft.leaseId), digest);
+      drafts.push(stored);
+    }
+    // The job's own message is needed as long as its first lease at the least.
+    const whole = await withReferencedPayload({ payload }, blobs, signal);
+    if (whole.digest !== undefined) await pin(leasePinOwner(job.drafts[0]!.leaseId), whole.digest);
+    return { payload: whole.draft.payload, drafts };
+  }
+
+  #announce(drafts: readonly JobDraft[], jobs: readonly SubmittedJob[], assigned: readonly AssignedAttempt[]): void {
+    const { signals } = this.#deps.store;
+    const bound = new Set(assigned.map(({ leaseId }) => leaseId));
+    const sources = new Set<string>();
+    drafts.forEach(({ leases }, index) => {
+      if (jobs[index]!.repeated) return;
+      for (const { draft } of leases) if (!bound.has(draft.leaseId)) sources.add(draft.source);
+    });
+    for (const source of sources) signals.announce({ kind: 'work', source });
+  }
+
+  #logUnpin(owner: string, error: unknown): void {
+    this.#deps.logger.warn({ err: error, owner }, 'blobs of a submission stay pinned until they expire');
+  }
+}
+
+function repeatedPins(
+  drafts: readonly JobDraft[],
+  jobs: readonly SubmittedJob[],
+  pinned: readonly string[],
+): readonly string[] {
+  const owners = new Set(pinned);
+  return drafts
+    .filter((_, index) => jobs[index]!.repeated)
+    .flatMap(({ leases }) => leases.map(({ draft }) => leasePinOwner(draft.leaseId)))
+    .filter((owner) => owners.has(owner));
+}
