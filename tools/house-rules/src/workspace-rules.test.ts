@@ -72,6 +72,16 @@ test('the lock file resolves no package to an address', () => {
   expect(third.filter(([, { integrity }]) => integrity === undefined).map(([path]) => path)).toEqual([]);
 });
 
+test('the lock file has every optional package, those for other platforms too: "npm ci" refuses it otherwise', () => {
+  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
+    packages: Record<string, { optionalDependencies?: Record<string, string> }>;
+  };
+  const present = new Set(Object.keys(packages).map((path) => path.slice(path.lastIndexOf('node_modules/'))));
+  const wanted = Object.values(packages).flatMap((entry) => Object.keys(entry.optionalDependencies ?? {}));
+  // Missing when a version was published for some platforms only: choose the version before it.
+  expect(wanted.filter((name) => !present.has(`node_modules/${name}`))).toEqual([]);
+});
+
 test('nx and every @nx/* stand at one version', () => {
   const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
     packages: Record<string, { version?: string }>;
