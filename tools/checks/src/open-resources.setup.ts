@@ -8,7 +8,7 @@ import { settledLeftovers } from './open-resources.ts';
  * afterAll comes last.
  */
 // Node opens the standard streams when they are first touched; they are not the file's.
-void [process.stdout, process.stderr];
+void [process.stdin, process.stdout, process.stderr];
 const before = process.getActiveResourcesInfo();
 
 afterAll(async () => {
