@@ -1,5 +1,6 @@
+import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { createContextKey, createContextValues, type ContextValues, type HandlerContext } from '@connectrpc/connect';
-import type { NodeServerRequest } from './internal/node-server-request.ts';
 import { DroverError, type Principal } from '@drover/lease-kit';
 import { connectErrorFrom, unauthenticatedCode } from '@drover/rpc-errors';
 import { Health } from '@drover/standard-protocols';
@@ -47,12 +48,11 @@ export function principalFrom(values: ContextValues): Principal {
   return principal;
 }
 
-/** Values of a new call: where it comes from. */
-export function callValues(request: NodeServerRequest): ContextValues {
-  const { socket } = request;
+/** Values of a new call: where it comes from. The socket is absent if it is gone already. */
+export function callValues(socket: Socket | TLSSocket | undefined): ContextValues {
   return createContextValues().set(peerKey, {
-    remoteAddress: socket.remoteAddress ?? '',
-    encrypted: 'encrypted' in socket && socket.encrypted === true,
+    remoteAddress: socket?.remoteAddress ?? '',
+    encrypted: socket !== undefined && 'encrypted' in socket && socket.encrypted,
   });
 }
 

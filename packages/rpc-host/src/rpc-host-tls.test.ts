@@ -53,7 +53,7 @@ test('gRPC over TLS, chosen by ALPN', async () => {
 });
 
 test('a standard gRPC client over TLS', async () => {
-  const client = new Client(`127.0.0.1:${host.address.port}`, credentials.createSsl(Buffer.from(cert)));
+  const client = new Client(`localhost:${host.address.port}`, credentials.createSsl(Buffer.from(cert)));
   const status = await new Promise<Buffer>((resolve, reject) => {
     client.makeUnaryRequest(
       '/grpc.health.v1.Health/Check',

@@ -1,4 +1,5 @@
 import { createServer as createHttpServer } from 'node:http';
+import { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import type { AddressInfo, Socket } from 'node:net';
 import { Code, ConnectError, createConnectRouter, type ConnectRouter, type Interceptor } from '@connectrpc/connect';
 import { compressionBrotli, compressionGzip } from '@connectrpc/connect-node';
@@ -8,6 +9,8 @@ import { Health, ServerReflection, ServerReflectionV1Alpha } from '@drover/stand
 import { createHealthService } from './health-service.ts';
 import { HealthStatuses } from './health-statuses.ts';
 import { createAcceptor, type TlsMaterial } from './internal/acceptor.ts';
+import { GrpcBidiCalls, type BidiMethod } from './internal/grpc-bidi-calls.ts';
+import { recordBidiMethods } from './internal/record-bidi-methods.ts';
 import { Connections } from './internal/connections.ts';
 import { createLowMemoryHttp2Server } from './internal/http2-server.ts';
 import { listen } from './internal/listen.ts';
@@ -101,16 +104,20 @@ export function createRpcHost(options: RpcHostOptions, deps: RpcHostDeps): RpcHo
   const statuses = new HealthStatuses();
   const connections = new Connections(limits, clock, logger);
 
-  const router = createConnectRouter({
-    // Outermost first: whatever an interceptor throws is converted too.
-    interceptors: [errorInterceptor({ logger }), ...(deps.interceptors ?? [])],
-    requestGate: principalGate(deps.principalOf),
+  // Outermost first: whatever an interceptor throws is converted too.
+  const interceptors = [errorInterceptor({ logger }), ...(deps.interceptors ?? [])];
+  const gate = principalGate(deps.principalOf);
+  const bidiMethods = new Map<string, BidiMethod>();
+  const connectRouter = createConnectRouter({
+    interceptors,
+    requestGate: gate,
     readMaxBytes: limits.messageReceiveSizeBytesMax,
     writeMaxBytes: limits.messageSendSizeBytesMax,
     maxTimeoutMs: limits.callTimeoutMsMax,
     acceptCompression: [compressionGzip, compressionBrotli],
     shutdownSignal: cutOff.signal,
   });
+  const router = recordBidiMethods(connectRouter, bidiMethods);
   deps.routes(router);
   router.service(Health, createHealthService(statuses, draining.signal));
   const reflection = createReflection([
@@ -141,7 +148,12 @@ export function createRpcHost(options: RpcHostOptions, deps: RpcHostDeps): RpcHo
     answer(request, response);
   });
   const http2 = createLowMemoryHttp2Server(limits);
-  http2.on('request', answer);
+  const bidiCalls = new GrpcBidiCalls({ methods: bidiMethods, interceptors, gate, limits });
+  http2.on('stream', (stream, headers, _flags, rawHeaders) => {
+    if (bidiCalls.accept(stream, headers)) return;
+    // What Node does itself for a server with a 'request' listener; with one, every stream would carry these two.
+    answer(new Http2ServerRequest(stream, headers, {}, rawHeaders), new Http2ServerResponse(stream));
+  });
   http2.on('session', (session) => connections.addSession(session));
 
   const listener = createAcceptor({
@@ -181,7 +193,9 @@ export function createRpcHost(options: RpcHostOptions, deps: RpcHostDeps): RpcHo
     http1.closeIdleConnections();
     await Promise.race([connections.empty(), graceEnd]);
     if (connections.size > 0) {
-      cutOff.abort(new ConnectError('The server is stopping.', Code.Unavailable));
+      const reason = new ConnectError('The server is stopping.', Code.Unavailable);
+      cutOff.abort(reason);
+      bidiCalls.abort(reason);
       let lastWords: { cancel(): void } | undefined;
       const said = new Promise<void>((resolve) => (lastWords = clock.schedule(lastWordsMs, resolve)));
       await Promise.race([connections.empty(), said]);

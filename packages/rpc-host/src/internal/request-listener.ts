@@ -34,7 +34,7 @@ export function createRequestListener({ handlers, logger, headerSizeBytesMax, an
     }
     let universal: ReturnType<typeof universalRequestFromNodeRequest>;
     try {
-      universal = universalRequestFromNodeRequest(request, response, undefined, callValues(request));
+      universal = universalRequestFromNodeRequest(request, response, undefined, callValues(request.socket));
     } catch {
       respond(response, 400);
       return;
