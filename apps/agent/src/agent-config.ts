@@ -1,0 +1,70 @@
+import { byteSize, defineAppConfig, duration, secret } from '@drover/app-config';
+import { z } from 'zod';
+
+/** Everything that an agent may be told, by file, environment (`DROVER_AGENT_…`) or flag. */
+export const agentConfig = defineAppConfig({
+  name: 'drover-agent',
+  envPrefix: 'DROVER_AGENT',
+  schema: z.strictObject({
+    server: z
+      .strictObject({
+        url: z
+          .url({ protocol: /^https?$/ })
+          .default('http://127.0.0.1:7613')
+          .describe('The server to take leases from.'),
+        token: secret().optional().describe('What the server asks every caller for.'),
+        tls_ca: z.string().optional().describe('PEM file of the authority that signed the server’s certificate.'),
+      })
+      .prefault({}),
+    agent: z
+      .strictObject({
+        id: z
+          .string()
+          .regex(/^[\w.@:+-]{1,128}$/)
+          .optional()
+          .describe('Stable and unique in the fleet. Absent means one that is made once and kept in state.dir.'),
+        name: z.string().max(128).optional().describe('For people; absent means the host name.'),
+        pools: z.array(z.string()).default([]).describe('Pools to be in.'),
+        properties: z
+          .array(z.string().regex(/^[^=]+=/))
+          .default([])
+          .describe('Properties as KEY=VALUE beside those of the machine; a key may repeat.'),
+        leases_max: z.int().min(1).max(4_096).default(256).describe('Most attempts at once.'),
+      })
+      .prefault({}),
+    resources: z
+      .strictObject({
+        cores: z.int().min(1).optional().describe('Cores to lease; absent means all of the machine.'),
+        ram: byteSize().optional().describe('Memory to lease; absent means all of the machine.'),
+      })
+      .prefault({}),
+    state: z
+      .strictObject({
+        dir: z.string().default('.drover/agent').describe('Folder of the journal, the logs and the work.'),
+      })
+      .prefault({}),
+    health: z
+      .strictObject({
+        host: z.string().default('127.0.0.1').describe('Address of /healthz and /readyz.'),
+        port: z.int().min(0).max(65_535).optional().describe('TCP port of /healthz and /readyz; absent means none.'),
+      })
+      .prefault({}),
+    stop: z
+      .strictObject({
+        grace: duration().default(86_400_000).describe('How long a drain may take before what runs is cancelled.'),
+      })
+      .prefault({}),
+    log: z
+      .strictObject({
+        level: z
+          .enum(['debug', 'info', 'warn', 'error'])
+          .default('info')
+          .describe('The least important lines that are written.'),
+        format: z.enum(['json', 'pretty', 'auto']).default('auto').describe('auto: pretty on a terminal.'),
+      })
+      .prefault({}),
+  }),
+});
+
+/** An agent's configuration as read. */
+export type AgentConfig = z.infer<typeof agentConfig.schema>;

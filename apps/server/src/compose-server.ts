@@ -1,0 +1,100 @@
+import 'reflect-metadata';
+import { registerContentService } from '@drover/content-service';
+import type { LocalContentStore } from '@drover/content-store';
+import { registerControlService } from '@drover/control-service';
+import { JobPlanner, TaskSource, type Logger } from '@drover/lease-kit';
+import { agentActsForItself, createLeaseServer, type LeaseServer } from '@drover/lease-server';
+import type { DroverStore } from '@drover/lease-store';
+import { createJobTaskSource, jobPlanner } from '@drover/lease-type-job/task-source';
+import { payloadTypeOf } from '@drover/task-sources';
+import { registerLeaseService } from '@drover/lease-transport';
+import { createRpcHost, principalFrom, type RpcHost } from '@drover/rpc-host';
+import type { HandlerContext } from '@connectrpc/connect';
+import { readFile } from 'node:fs/promises';
+import { container as rootContainer, instanceCachingFactory, type DependencyContainer } from 'tsyringe';
+import { checkAccess, principalByToken } from './callers.ts';
+import type { ServerConfig } from './server-config.ts';
+import { ContentToken, LeaseServerToken, LoggerToken, StoreToken } from './tokens.ts';
+
+/** What a server is composed of. */
+export interface ServerParts {
+  readonly store: DroverStore;
+  readonly content: LocalContentStore;
+  readonly logger: Logger;
+}
+
+/**
+ * The composition root: registers the parts, the sources and the planners. A further lease type is one more registration
+ * of its source as a singleton of `TaskSource`, and of its planner, if it has one, as one of `JobPlanner`.
+ */
+export function composeServer(config: ServerConfig, parts: ServerParts): DependencyContainer {
+  const container = rootContainer.createChildContainer();
+  container.register(StoreToken, { useValue: parts.store });
+  container.register(ContentToken, { useValue: parts.content });
+  container.register(LoggerToken, { useValue: parts.logger });
+
+  container.register<TaskSource>(TaskSource, {
+    useFactory: instanceCachingFactory((c) => {
+      const { queue, signals } = c.resolve(StoreToken);
+      return createJobTaskSource({ queue, signals, logger: c.resolve(LoggerToken) });
+    }),
+  });
+  container.register<JobPlanner>(JobPlanner, { useValue: jobPlanner });
+
+  container.register(LeaseServerToken, { useFactory: instanceCachingFactory((c) => leaseServerFrom(c, config)) });
+  return container;
+}
+
+function leaseServerFrom(c: DependencyContainer, config: ServerConfig): LeaseServer {
+  const planners = c.resolveAll<JobPlanner>(JobPlanner);
+  const { heartbeat, timeout, takeover_grace } = config.sessions;
+  return createLeaseServer(
+    { timing: { heartbeatMs: heartbeat, sessionTimeoutMs: timeout, takeoverGraceMs: takeover_grace } },
+    {
+      store: c.resolve(StoreToken),
+      sources: c.resolveAll<TaskSource>(TaskSource),
+      authorizeAgent: agentActsForItself,
+      judge: (output) => planners.find(({ outputType }) => outputType === payloadTypeOf(output))?.succeeded(output),
+      blobs: c.resolve(ContentToken),
+      logger: c.resolve(LoggerToken),
+    },
+  );
+}
+
+/** The one port of a server: leases for agents, control for people, blobs for both. */
+export async function createServerHost(config: ServerConfig, container: DependencyContainer): Promise<RpcHost> {
+  const { host, port, tls_cert, tls_key } = config.listen;
+  checkAccess(host, config.access.token);
+  const store = container.resolve(StoreToken);
+  const server = container.resolve(LeaseServerToken);
+  const content = container.resolve(ContentToken);
+  const logger = container.resolve(LoggerToken);
+  const principalOf = (context: HandlerContext) => principalFrom(context.values);
+  const tls =
+    tls_cert !== undefined && tls_key !== undefined
+      ? { cert: await readFile(tls_cert), key: await readFile(tls_key) }
+      : undefined;
+  return createRpcHost(
+    { host, port, tls },
+    {
+      principalOf: principalByToken(config.access.token),
+      isReady: async (signal) => {
+        await store.check(signal);
+        return { ready: server.status().ready };
+      },
+      logger,
+      routes(router) {
+        registerLeaseService(router, { endpoint: server.endpoint, principalOf });
+        registerControlService(router, {
+          store,
+          planners: container.resolveAll<JobPlanner>(JobPlanner),
+          placement: server.placement,
+          blobs: content,
+          principalOf,
+          logger,
+        });
+        registerContentService(router, { store: content, principalOf, logger });
+      },
+    },
+  );
+}

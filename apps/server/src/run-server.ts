@@ -1,0 +1,57 @@
+import { createDiskContentStore } from '@drover/content-store-disk';
+import type { Logger } from '@drover/lease-kit';
+import { join } from 'node:path';
+import { composeServer, createServerHost } from './compose-server.ts';
+import { openStore } from './open-store.ts';
+import type { ServerConfig } from './server-config.ts';
+import { LeaseServerToken } from './tokens.ts';
+
+/** A server that runs. */
+export interface RunningServer extends AsyncDisposable {
+  /** For clients on this machine. */
+  readonly url: string;
+  /** Where the embedded Postgres keeps its data; absent with an external one. */
+  readonly dataDir: string | undefined;
+  /** Resolves if the embedded Postgres ends without being asked to. */
+  readonly failed: Promise<Error>;
+  /**
+   * Hands out nothing more, gives its agents to other servers and closes. Open calls have `graceMs`; calling it again with
+   * less shortens that.
+   */
+  stop(graceMs: number): Promise<void>;
+}
+
+/** Starts everything that a server is, in order; what was started is stopped again if a later part fails. */
+export async function runServer(config: ServerConfig, logger: Logger, signal: AbortSignal): Promise<RunningServer> {
+  await using started = new AsyncDisposableStack();
+  const contentDir = config.content.dir ?? join(config.state.dir, 'content');
+  const content = started.use(
+    await createDiskContentStore({ directory: contentDir, sizeBytesMax: config.content.size_max }),
+  );
+  const { store, embedded } = started.use(await openStore(config, logger, signal));
+  const container = composeServer(config, { store, content, logger });
+  const server = started.use(container.resolve(LeaseServerToken));
+  const host = await createServerHost(config, container);
+  await server.start();
+  await host.start({ signal });
+  logger.info({ url: host.url, dataDir: embedded?.dataDir, contentDir }, 'the server is listening');
+
+  const parts = started.move();
+  let stopping: Promise<void> | undefined;
+  const stop = (graceMs: number): Promise<void> => {
+    const stopped = Promise.all([server.stop({ graceMs }), host.stop({ graceMs })]);
+    stopping ??= stopped.then(() => parts.disposeAsync());
+    return stopping;
+  };
+  const failed = Promise.withResolvers<Error>();
+  void embedded?.exited.then(({ isExpected, logTail }) => {
+    if (!isExpected) failed.resolve(new Error(`the embedded Postgres has ended: ${logTail.slice(-3).join(' | ')}`));
+  });
+  return {
+    url: host.url,
+    dataDir: embedded?.dataDir,
+    failed: failed.promise,
+    stop,
+    [Symbol.asyncDispose]: () => stop(0),
+  };
+}

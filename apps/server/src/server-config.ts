@@ -1,0 +1,69 @@
+import { byteSize, defineAppConfig, duration, secret } from '@drover/app-config';
+import { z } from 'zod';
+
+/** Everything that a server may be told, by file, environment (`DROVER_SERVER_…`) or flag. */
+export const serverConfig = defineAppConfig({
+  name: 'drover-server',
+  envPrefix: 'DROVER_SERVER',
+  aliases: { DATABASE_URL: 'postgres.url' },
+  schema: z.strictObject({
+    listen: z
+      .strictObject({
+        host: z.string().default('127.0.0.1').describe('Address to listen on. Others than loopback need access.token.'),
+        port: z.int().min(0).max(65_535).default(7613).describe('TCP port; 0 lets the system choose.'),
+        tls_cert: z.string().optional().describe('PEM file of the certificate chain. Absent means cleartext.'),
+        tls_key: z.string().optional().describe('PEM file of the private key.'),
+      })
+      .prefault({}),
+    access: z
+      .strictObject({
+        token: secret().optional().describe('What every caller must show as a bearer token. Absent means nothing.'),
+      })
+      .prefault({}),
+    postgres: z
+      .strictObject({
+        url: secret()
+          .optional()
+          .describe('Of the Postgres to use; DATABASE_URL sets it too. Absent means the embedded one.'),
+        connections: z.int().min(2).max(200).default(12).describe('Most connections of this server.'),
+      })
+      .prefault({}),
+    state: z
+      .strictObject({
+        dir: z.string().default('.drover/server').describe('Folder of the embedded Postgres and of the blobs.'),
+      })
+      .prefault({}),
+    content: z
+      .strictObject({
+        dir: z.string().optional().describe('Folder of the blobs; absent means a folder of state.dir.'),
+        size_max: byteSize()
+          .default(20 * 2 ** 30)
+          .describe('Most bytes of blobs; what was used least recently goes.'),
+      })
+      .prefault({}),
+    sessions: z
+      .strictObject({
+        heartbeat: duration().default(20_000).describe('How long an agent may be silent before it sends a heartbeat.'),
+        timeout: duration().default(60_000).describe('How long after its last message an agent’s session ends.'),
+        takeover_grace: duration().default(60_000).describe('How long agents of a dead server have to reach another.'),
+      })
+      .prefault({}),
+    stop: z
+      .strictObject({
+        grace: duration().default(10_000).describe('How long open calls may take when the server stops.'),
+      })
+      .prefault({}),
+    log: z
+      .strictObject({
+        level: z
+          .enum(['debug', 'info', 'warn', 'error'])
+          .default('info')
+          .describe('The least important lines that are written.'),
+        format: z.enum(['json', 'pretty', 'auto']).default('auto').describe('auto: pretty on a terminal.'),
+      })
+      .prefault({}),
+  }),
+});
+
+/** A server's configuration as read. */
+export type ServerConfig = z.infer<typeof serverConfig.schema>;

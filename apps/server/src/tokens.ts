@@ -1,0 +1,11 @@
+import type { InjectionToken } from 'tsyringe';
+import type { LocalContentStore } from '@drover/content-store';
+import type { Logger } from '@drover/lease-kit';
+import type { LeaseServer } from '@drover/lease-server';
+import type { DroverStore } from '@drover/lease-store';
+
+/** What the composition root hands out besides sources and planners. */
+export const StoreToken: InjectionToken<DroverStore> = Symbol.for('@drover/server/DroverStore');
+export const ContentToken: InjectionToken<LocalContentStore> = Symbol.for('@drover/server/ContentStore');
+export const LoggerToken: InjectionToken<Logger> = Symbol.for('@drover/server/Logger');
+export const LeaseServerToken: InjectionToken<LeaseServer> = Symbol.for('@drover/server/LeaseServer');
