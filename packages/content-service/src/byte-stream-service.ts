@@ -94,24 +94,27 @@ async function openUpload(
   offset: number,
   signal: AbortSignal,
 ): Promise<BlobUpload> {
-  // Strictly, an offset that is not the committed size is an error; but clients (Google's Go SDK) begin a failed write
-  // again at 0 under the same name, and what they mean is clear.
+  // Strictly, an offset that is not the committed size is an error. But clients (Google's Go SDK) begin a failed write
+  // again at 0 under the same name, and what they mean is clear; and one that asked for the committed size while its
+  // broken stream was still being read here sends a little again, which is skipped.
   const upload = await store.openUpload(uploadIdOf(principal, resource), resource.digest, {
     restart: offset === 0,
     signal,
   });
-  if (upload.committedBytes === offset) return upload;
+  if (offset >= 0 && offset <= upload.committedBytes) return upload;
   const { committedBytes } = upload;
   if (committedBytes === 0) await upload.discard();
   else await upload.suspend();
-  throw serviceError('WRITE_REQUEST_INVALID', `write_offset ${offset} is wrong: ${committedBytes} or 0 is right`);
+  throw serviceError('WRITE_REQUEST_INVALID', `write_offset ${offset} is wrong: ${committedBytes} is right`);
 }
 
 /** Receives the data; returns the committed size to answer with. */
 async function receive(upload: BlobUpload, sent: SentData, compressor: 'identity' | 'zstd'): Promise<number> {
+  let toSkip = upload.committedBytes - sent.nextOffset;
   try {
     for await (const chunk of compressor === 'zstd' ? zstdDecompressed(sent.data()) : sent.data()) {
-      await upload.append(chunk);
+      if (toSkip < chunk.byteLength) await upload.append(chunk.subarray(toSkip));
+      toSkip = Math.max(0, toSkip - chunk.byteLength);
     }
   } catch (error) {
     if (!isZstdError(error)) throw error;
