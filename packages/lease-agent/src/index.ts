@@ -1,1 +1,16 @@
-export {};
+export { describeMachine, type MachineDescription } from './describe-machine.ts';
+export { createLeaseAgent } from './lease-agent.ts';
+export {
+  defaultLeaseAgentLimits,
+  defaultLeaseAgentTiming,
+  type AgentBlobs,
+  type BlobName,
+  type ExitReason,
+  type LeaseAgent,
+  type LeaseAgentDeps,
+  type LeaseAgentEvent,
+  type LeaseAgentLimits,
+  type LeaseAgentOptions,
+  type LeaseAgentStatus,
+  type LeaseAgentTiming,
+} from './lease-agent-options.ts';

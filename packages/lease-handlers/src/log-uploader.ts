@@ -49,6 +49,8 @@ export interface AttemptLogs {
   log(name: string): AttemptLog;
   /** True if a log was opened. */
   readonly used: boolean;
+  /** True if the server has everything of every log, or will never have the rest. */
+  readonly settled: boolean;
   /** Completes every log; resolves when the server has them, or will never have the rest. */
   complete(): Promise<void>;
   /** The attempt's link to the server has ended: nothing more is uploaded and nobody waits. */
@@ -255,6 +257,12 @@ class OpenLogs implements AttemptLogs {
 
   get used(): boolean {
     return this.#logs !== undefined;
+  }
+
+  get settled(): boolean {
+    if (!this.#logs) return true;
+    for (const log of this.#logs.values()) if (!log.settled) return false;
+    return true;
   }
 
   log(name: string): AttemptLog {

@@ -1,0 +1,59 @@
+import { create } from '@bufbuild/protobuf';
+import { DroverError } from '@drover/lease-kit';
+import { AgentDescriptionSchema, type AgentDescription } from '@drover/lease-protocol';
+import { describeMachine } from './describe-machine.ts';
+import type { LeaseAgentOptions } from './lease-agent-options.ts';
+
+/** Options with what was left out filled in from the machine. */
+export interface CheckedOptions {
+  readonly leasesMax: number;
+  readonly resources: Readonly<Record<string, number>>;
+  /** All but the payload types. */
+  readonly description: AgentDescription;
+}
+
+const propertiesMax = 256;
+
+/** Throws `AGENT_OPTIONS_INVALID` that names the option, what it holds and what is allowed. */
+export function checkOptions(options: LeaseAgentOptions, payloadTypes: readonly string[]): CheckedOptions {
+  const machine = describeMachine();
+  const resources = { ...machine.resources, ...options.resources };
+  const leasesMax = options.leasesMax ?? Math.max(1, Math.floor(resources['cores'] ?? 1));
+  if (!Number.isSafeInteger(leasesMax) || leasesMax < 1 || leasesMax > 4_096) {
+    throw invalid('leasesMax', leasesMax, 'a whole number from 1 to 4096');
+  }
+  const { agentId } = options;
+  if (agentId !== undefined && (agentId === '' || agentId.length > 128)) {
+    throw invalid('agentId', agentId, '1 to 128 characters');
+  }
+  if (options.stateDir === '') throw invalid('stateDir', '', 'a path');
+  for (const [name, amount] of Object.entries(resources)) {
+    if (!Number.isSafeInteger(amount) || amount < 0)
+      throw invalid(`resources.${name}`, amount, 'a whole number from 0');
+  }
+  const properties = Object.entries({ ...machine.properties, ...options.properties }).flatMap(([key, values]) =>
+    [values].flat().map((value) => ({ key, value })),
+  );
+  if (properties.length > propertiesMax) {
+    throw invalid('properties', properties.length, `at most ${propertiesMax} values, those of the machine included`);
+  }
+  const description = create(AgentDescriptionSchema, {
+    name: options.name ?? machine.name,
+    version: options.version ?? '0.0.0',
+    bootId: machine.bootId,
+    properties,
+    resources: Object.fromEntries(Object.entries(resources).map(([name, amount]) => [name, BigInt(amount)])),
+    pools: [...(options.pools ?? [])],
+    payloadTypes: [...payloadTypes],
+    leasesMax,
+  });
+  return { leasesMax, resources, description };
+}
+
+const invalid = (option: string, value: unknown, allowed: string): DroverError =>
+  new DroverError({
+    code: 'AGENT_OPTIONS_INVALID',
+    advice: 'fix-input',
+    message: `${option} must be ${allowed}, not ${JSON.stringify(value)}`,
+    details: { option },
+  });

@@ -1,0 +1,52 @@
+import { readFileSync } from 'node:fs';
+import { arch, availableParallelism, hostname, platform, release, totalmem } from 'node:os';
+
+/** What a machine is, as far as a process can see. */
+export interface MachineDescription {
+  /** The host's name. */
+  readonly name: string;
+  /** Differs after every start of the machine. */
+  readonly bootId: string;
+  /** `os`, `os_release`, `arch`, `hostname`, `cpus`, `ram` (bytes), `node`. */
+  readonly properties: Readonly<Record<string, string>>;
+  /** `cores` and `ram` (bytes): what this process may use, which in a container is less than the machine has. */
+  readonly resources: Readonly<Record<string, number>>;
+}
+
+/** Describes the machine that this process runs on. */
+export function describeMachine(): MachineDescription {
+  const cores = availableParallelism();
+  const allowed = process.constrainedMemory();
+  const ram = allowed > 0 && allowed < totalmem() ? allowed : totalmem();
+  return {
+    name: hostname(),
+    bootId: readBootId(),
+    properties: {
+      os: platform(),
+      os_release: release(),
+      arch: arch(),
+      hostname: hostname(),
+      cpus: String(cores),
+      ram: String(ram),
+      node: process.versions.node,
+    },
+    resources: { cores, ram },
+  };
+}
+
+let bootId: string | undefined;
+
+/** Linux draws one at every start (random(4)); elsewhere the time of the start stands in for it. */
+export function readBootId(): string {
+  bootId ??= drawnBootId();
+  return bootId;
+}
+
+function drawnBootId(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  } catch {
+    // Rounded, for it is the difference of two clocks.
+    return `started-${Math.round((Date.now() / 1_000 - process.hrtime()[0]) / 60)}`;
+  }
+}

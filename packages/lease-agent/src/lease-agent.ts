@@ -1,0 +1,534 @@
+import { randomUUID } from 'node:crypto';
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import {
+  DroverError,
+  isDroverError,
+  silentLogger,
+  systemClock,
+  type Clock,
+  type Logger,
+  type ScheduledCall,
+} from '@drover/lease-kit';
+import {
+  createHandlerRegistry,
+  LogUploader,
+  ProgressBoard,
+  removeLeftFolders,
+  type LogPiece,
+} from '@drover/lease-handlers';
+import {
+  AgentCondition,
+  AgentLeaseSchema,
+  AppendLogRequestSchema,
+  ExchangeLeasesRequestSchema,
+  type AgentCopy as WireAgentCopy,
+  type AgentLease,
+} from '@drover/lease-protocol';
+import {
+  initialAgentState,
+  nextAgentDeadlineMs,
+  stepAgentBatch,
+  type AgentCopy,
+  type AgentEffect,
+  type AgentEvent,
+  type AgentState,
+  type JournalEntry,
+} from '@drover/reconciler-state-machine';
+import { createResourceLedger, type ResourceLedger } from '@drover/resource-ledger';
+import { AgentJournal } from './agent-journal.ts';
+import { entryBudget } from './attempt-outcome.ts';
+import { checkOptions, type CheckedOptions } from './check-options.ts';
+import { DurableJournal } from './durable-journal.ts';
+import { HeldAttempts } from './held-attempts.ts';
+import type { JournalRecord } from './journal-record.ts';
+import {
+  defaultLeaseAgentLimits,
+  defaultLeaseAgentTiming,
+  type ExitReason,
+  type LeaseAgent,
+  type LeaseAgentDeps,
+  type LeaseAgentEvent,
+  type LeaseAgentLimits,
+  type LeaseAgentOptions,
+  type LeaseAgentStatus,
+  type LeaseAgentTiming,
+} from './lease-agent-options.ts';
+import { SessionCaller, type OpenedSession } from './session-caller.ts';
+import { takeStateDir, type StateDir } from './state-dir.ts';
+import { agentCopyToWire, listDigest } from './wire-copy.ts';
+
+/**
+ * Makes an agent; {@link LeaseAgent.start} starts it. Throws `AGENT_OPTIONS_INVALID`, `LEASE_HANDLER_DUPLICATE` and
+ * `RESOURCES_INVALID`, and `AGENT_STATE_IN_USE` if the agent id is to come from a state folder that another agent has.
+ */
+export function createLeaseAgent(options: LeaseAgentOptions, deps: LeaseAgentDeps): LeaseAgent {
+  return new MachineAgent(options, deps);
+}
+
+type Event = AgentEvent<AgentLease>;
+type Effect = AgentEffect<AgentLease>;
+
+const conditions = {
+  ready: AgentCondition.READY,
+  busy: AgentCondition.BUSY,
+  stopping: AgentCondition.STOPPING,
+  unhealthy: AgentCondition.UNHEALTHY,
+} as const;
+
+/** What exists from the start to the end of an agent. */
+interface Parts {
+  readonly dir: StateDir;
+  readonly journal: DurableJournal;
+  readonly held: HeldAttempts;
+  readonly caller: SessionCaller;
+  readonly uploader: LogUploader;
+  readonly progress: ProgressBoard;
+  readonly unlisten: () => void;
+}
+
+/**
+ * The engine around the agent's machine: it feeds events in batches and carries effects out in order. A journal write that
+ * must reach the disk holds back the effects behind it, while events go on being taken.
+ */
+class MachineAgent implements LeaseAgent {
+  readonly #options: LeaseAgentOptions;
+  readonly #deps: LeaseAgentDeps;
+  readonly #checked: CheckedOptions;
+  readonly #limits: LeaseAgentLimits;
+  readonly #timing: LeaseAgentTiming;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #random: () => number;
+  readonly #ledger: ResourceLedger;
+  readonly #registry: ReturnType<typeof createHandlerRegistry>;
+  readonly #state: AgentState<AgentLease>;
+  readonly #events: Event[] = [];
+  readonly #effects: Effect[] = [];
+  readonly #done = Promise.withResolvers<ExitReason>();
+  readonly #ending = new AbortController();
+  #dir: StateDir | undefined;
+  #parts: Parts | undefined;
+  #starting: Promise<void> | undefined;
+  #budget: ReturnType<typeof entryBudget>;
+  #session: OpenedSession | undefined;
+  #blocked = false;
+  #stepping = false;
+  #flushing = false;
+  #copy: AgentCopy<AgentLease> | undefined;
+  #lastCopy: WireAgentCopy | undefined;
+  #toldElsewhere = '';
+  #timer: { readonly dueMs: number; readonly call: ScheduledCall } | undefined;
+  #resendTimer: ScheduledCall | undefined;
+  #settleTimer: ScheduledCall | undefined;
+  #exit: ExitReason | undefined;
+
+  constructor(options: LeaseAgentOptions, deps: LeaseAgentDeps) {
+    this.#options = options;
+    this.#deps = deps;
+    this.#registry = createHandlerRegistry(deps.handlers);
+    this.#checked = checkOptions(options, this.#registry.payloadTypes);
+    this.#limits = { ...defaultLeaseAgentLimits, ...options.limits };
+    this.#timing = { ...defaultLeaseAgentTiming, ...options.timing };
+    this.#clock = deps.clock ?? systemClock;
+    this.#logger = deps.logger ?? silentLogger;
+    this.#random = deps.random ?? Math.random;
+    const { leasesMax, resources: total } = this.#checked;
+    this.#ledger = deps.ledger ?? createResourceLedger({ total, leasesMax });
+    this.#budget = entryBudget(this.#limits, leasesMax);
+    const { backoffMinMs, backoffMaxMs } = this.#timing;
+    this.#state = initialAgentState({ leasesMax, digest: listDigest, backoffMinMs, backoffMaxMs });
+    // A caller that only awaits stop() must not be ended by an unhandled rejection.
+    this.#done.promise.catch(() => undefined);
+  }
+
+  get done(): Promise<ExitReason> {
+    return this.#done.promise;
+  }
+
+  get agentId(): string {
+    return this.#options.agentId ?? this.#takeDir().keptAgentId;
+  }
+
+  start(): Promise<void> {
+    this.#starting ??= this.#start().catch((error: unknown) => {
+      // Whoever was in the way may be gone the next time.
+      this.#starting = undefined;
+      throw error;
+    });
+    return this.#starting;
+  }
+
+  drain(): Promise<ExitReason> {
+    return this.stop({ how: 'drain' });
+  }
+
+  async stop({ how }: { readonly how: 'drain' | 'cancel' }): Promise<ExitReason> {
+    if (!this.#starting) {
+      this.#dir?.release();
+      this.#starting = Promise.reject(
+        new DroverError({ code: 'AGENT_ENDED', advice: 'conflict', message: 'it has ended' }),
+      );
+      this.#starting.catch(() => undefined);
+      this.#exited('drained');
+      return this.done;
+    }
+    await this.#starting;
+    if (this.#exit || !this.#parts) return this.done;
+    this.#post({ type: 'stop-wished', how });
+    this.#resendSoon(0);
+    if (how === 'cancel') void this.#settleWithin(this.#timing.settleMs);
+    return this.done;
+  }
+
+  setBusy(busy: boolean): void {
+    if (this.#state.busy === busy || this.#exit) return;
+    this.#post({ type: 'busy', busy });
+    this.#resendSoon(0);
+  }
+
+  status(): LeaseAgentStatus {
+    const { sessionId, epoch, phase, holdings } = this.#state;
+    return {
+      agentId: this.agentId,
+      condition: this.#condition,
+      ...(phase === 'session' ? { session: { sessionId, epoch, linked: this.#parts?.caller.linked ?? false } } : {}),
+      attempts: [...holdings].map(([name, holding]) => {
+        const leaseType = this.#parts?.held.leaseTypeOf(name);
+        const { leaseId, attempt } = holding;
+        return { leaseId, attempt, phase: holding.phase, ...(leaseType === undefined ? {} : { leaseType }) };
+      }),
+      resources: { total: this.#ledger.total, free: this.#ledger.free() },
+      ...(this.#exit ? { exit: this.#exit } : {}),
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop({ how: 'cancel' });
+  }
+
+  get #condition(): keyof typeof conditions {
+    if (this.#state.stopping !== 'no') return 'stopping';
+    if (this.#parts?.journal.inTrouble) return 'unhealthy';
+    return this.#state.busy ? 'busy' : 'ready';
+  }
+
+  #takeDir(): StateDir {
+    this.#dir ??= takeStateDir(this.#options.stateDir);
+    return this.#dir;
+  }
+
+  async #start(): Promise<void> {
+    const dir = this.#takeDir();
+    try {
+      const { journal, droppedBytes } = AgentJournal.open(dir.journalPath);
+      if (droppedBytes > 0) this.#logger.warn({ droppedBytes }, 'the journal had a torn tail');
+      const { proven } = journal;
+      const removed = await removeLeftFolders(
+        dir.attemptsPath,
+        proven.map(({ key }) => key),
+      );
+      if (removed > 0) this.#logger.info({ removed }, 'removed folders of attempts that an earlier process left');
+      this.#parts = this.#assemble(dir, journal);
+      for (const one of proven) this.#parts.held.restore(one);
+      this.#post({
+        type: 'restored',
+        attempts: proven.map(({ key, cutOff, finished, report }) => ({
+          ...key,
+          cutOff,
+          state: finished ? 'finished' : 'accepted',
+          ...(finished && report ? { report: fromBinary(AgentLeaseSchema, report) } : {}),
+        })),
+        nowMs: this.#clock.monotonicMs(),
+      });
+    } catch (error) {
+      dir.release();
+      this.#dir = undefined;
+      throw error;
+    }
+  }
+
+  #assemble(dir: StateDir, journalFile: AgentJournal): Parts {
+    const clock = this.#clock;
+    const agentId = this.agentId;
+    const logger = this.#logger.child({ agentId });
+    const post = (event: Event) => this.#post(event);
+    const emit = (event: LeaseAgentEvent) => this.#deps.onEvent?.(event);
+    const journal = new DurableJournal(journalFile, {
+      clock,
+      logger,
+      onTrouble: (error) => {
+        if (!error) emit({ type: 'journal-recovered' });
+        else
+          emit({ type: 'journal-failed', code: (error as NodeJS.ErrnoException).code ?? '', message: error.message });
+        this.#resendSoon(0);
+      },
+    });
+    const uploader = new LogUploader(
+      { append: (piece, signal) => this.#appendLog(piece, signal), clock, logger },
+      { stallMs: this.#timing.logStallMs },
+    );
+    const progress = new ProgressBoard(clock, () => this.#resend(), this.#timing.progressMs);
+    // The budget follows what the server of the present session allows.
+    const budget = (): ReturnType<typeof entryBudget> => this.#budget;
+    const held = new HeldAttempts({
+      agentId,
+      attemptsPath: dir.attemptsPath,
+      registry: this.#registry,
+      ledger: this.#ledger,
+      uploader,
+      progress,
+      blobs: this.#deps.blobs,
+      clock,
+      logger,
+      payloadSizeBytesMax: this.#limits.payloadSizeBytesMax,
+      get budget() {
+        return budget();
+      },
+      timing: this.#timing,
+      signal: this.#ending.signal,
+      post,
+      emit,
+      keepEnd: async (key, report) => journal.append([{ kind: 'ended', key, report }], true),
+    });
+    const caller = new SessionCaller({
+      client: this.#deps.client,
+      clock,
+      logger,
+      agentId,
+      instanceNonce: randomUUID(),
+      description: this.#checked.description,
+      post,
+      emit,
+      onEntries: (entries) => held.learn(entries),
+      onSession: (session) => this.#sessionChanged(session),
+    });
+    const unlisten = this.#ledger.onChange(() => this.#ledgerChanged());
+    return { dir, journal, held, caller, uploader, progress, unlisten };
+  }
+
+  #sessionChanged(session: OpenedSession | undefined): void {
+    this.#session = session;
+    this.#lastCopy = undefined;
+    if (!session) return this.#parts!.uploader.offline();
+    const allowed = session.messageSizeMaxBytes || this.#limits.messageSizeMaxBytes;
+    const messageSizeMaxBytes = Math.min(allowed, this.#limits.messageSizeMaxBytes);
+    this.#budget = entryBudget({ ...this.#limits, messageSizeMaxBytes }, this.#checked.leasesMax);
+    this.#parts!.uploader.online();
+  }
+
+  async #appendLog(piece: LogPiece, signal: AbortSignal): Promise<number> {
+    const session = this.#session;
+    if (!session)
+      throw new DroverError({ code: 'SESSION_NONE', advice: 'unavailable', message: 'there is no session' });
+    const { owner, log, offset, data, complete } = piece;
+    const request = create(AppendLogRequestSchema, {
+      sessionId: session.sessionId,
+      epoch: session.epoch,
+      attempt: { leaseId: owner.leaseId, attempt: owner.attempt },
+      log,
+      offset: BigInt(offset),
+      data,
+      complete,
+    });
+    try {
+      return Number((await this.#deps.client.appendLog(request, signal)).committedBytes);
+    } catch (error) {
+      // What is said to an old session says nothing about the log.
+      if (session === this.#session || !isDroverError(error)) throw error;
+      throw new DroverError({ code: error.code, advice: 'unavailable', message: error.message, cause: error });
+    }
+  }
+
+  /** Takes an event; those of one turn of the event loop are handed to the machine together. */
+  #post(event: Event): void {
+    if (this.#exit) return;
+    this.#events.push(event);
+    if (this.#stepping || this.#flushing) return;
+    this.#flushing = true;
+    queueMicrotask(() => {
+      this.#flushing = false;
+      this.#run();
+    });
+  }
+
+  #run(): void {
+    if (this.#stepping || this.#exit) return;
+    this.#stepping = true;
+    try {
+      while (this.#events.length > 0 || (this.#effects.length > 0 && !this.#blocked)) {
+        if (this.#events.length > 0) {
+          this.#effects.push(...stepAgentBatch(this.#state, this.#events.splice(0)).effects);
+        }
+        let next = 0;
+        while (next < this.#effects.length && !this.#blocked && !this.#exit) this.#carryOut(this.#effects[next++]!);
+        this.#effects.splice(0, next);
+        if (this.#exit) return;
+      }
+      this.#parts!.held.keepOnly(this.#state.holdings);
+      this.#sendCopy();
+      this.#armTimer();
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      this.#stepping = false;
+    }
+  }
+
+  #carryOut(effect: Effect): void {
+    const { held, caller } = this.#parts!;
+    switch (effect.type) {
+      case 'open-session':
+        this.#copy = undefined;
+        return void caller.openSession(effect.proven);
+      case 'open-link':
+        this.#lastCopy = undefined;
+        return caller.openLink();
+      case 'close-link':
+        this.#sendCopy();
+        return caller.closeLink();
+      case 'consider':
+        return held.consider(effect.key, effect.mustRefuse);
+      case 'journal':
+        return this.#journal(effect.writeId, effect.entries);
+      case 'start':
+        return held.start(effect.key);
+      case 'resume':
+        return void held.resume(effect.key).catch((error: unknown) => this.#fail(error));
+      case 'stop':
+        return held.stop(effect.key, effect.cause);
+      case 'send':
+        // A later copy of the same turn replaces it.
+        this.#copy = effect.copy;
+        return;
+      case 'forget':
+        return held.forget(effect.key);
+      case 'exit':
+        return void this.#finish(effect.reason);
+    }
+  }
+
+  #journal(writeId: number, entries: readonly JournalEntry<AgentLease>[]): void {
+    let durable = false;
+    const records = entries.map((entry): JournalRecord => {
+      if (entry.kind === 'accepted') {
+        const work = this.#parts!.held.journalledWork(entry.key);
+        durable ||= work.work !== undefined;
+        return { kind: 'accepted', key: entry.key, ...work };
+      }
+      if (entry.kind === 'dropped') return entry;
+      durable = true;
+      return { kind: 'finished', key: entry.key, report: toBinary(AgentLeaseSchema, entry.report) };
+    });
+    const written = this.#parts!.journal.append(records, durable);
+    if (!written) return this.#post({ type: 'journalled', writeId });
+    this.#blocked = true;
+    written.then(
+      () => {
+        this.#blocked = false;
+        this.#post({ type: 'journalled', writeId });
+      },
+      // Rejects only when the agent ends with the write undone.
+      () => undefined,
+    );
+  }
+
+  #sendCopy(): void {
+    if (!this.#copy) return;
+    this.#lastCopy = agentCopyToWire(this.#copy);
+    this.#copy = undefined;
+    this.#resend();
+  }
+
+  /** Says the newest copy, again if need be: it carries the condition, what is used elsewhere and progress. */
+  #resend(): void {
+    const parts = this.#parts;
+    if (!this.#lastCopy || !parts?.caller.linked) return;
+    const elsewhere = this.#ledger.usedElsewhere();
+    this.#toldElsewhere = JSON.stringify(elsewhere);
+    parts.caller.send(
+      create(ExchangeLeasesRequestSchema, {
+        copy: this.#lastCopy,
+        condition: conditions[this.#condition],
+        resourcesUsedElsewhere: Object.fromEntries(
+          Object.entries(elsewhere).map(([name, amount]) => [name, BigInt(amount)]),
+        ),
+        progress: parts.progress.take(),
+      }),
+    );
+  }
+
+  #resendSoon(delayMs: number): void {
+    if (this.#resendTimer || this.#exit) return;
+    this.#resendTimer = this.#clock.schedule(delayMs, () => {
+      this.#resendTimer = undefined;
+      this.#resend();
+    });
+  }
+
+  #ledgerChanged(): void {
+    const elsewhere = this.#ledger.usedElsewhere();
+    if (this.#toldElsewhere !== JSON.stringify(elsewhere)) this.#resendSoon(this.#timing.progressMs);
+  }
+
+  #armTimer(): void {
+    const deadlineMs = nextAgentDeadlineMs(this.#state);
+    if (deadlineMs === undefined) return;
+    const { phase, link, retryAtMs, backoffMs } = this.#state;
+    const retries = (phase === 'away' || link === 'away') && deadlineMs === retryAtMs;
+    if (this.#timer) {
+      // One that is due earlier does no harm: it finds nothing to do and another is armed.
+      if (this.#timer.dueMs <= deadlineMs) return;
+      this.#timer.call.cancel();
+    }
+    // Jitter, or a fleet that lost its server comes back as one.
+    const jitterMs = retries ? this.#random() * (backoffMs / 2) : 0;
+    const dueMs = deadlineMs + jitterMs;
+    const delayMs = Math.min(Math.max(0, dueMs - this.#clock.monotonicMs()), 2 ** 31 - 1);
+    const call = this.#clock.schedule(delayMs, () => {
+      this.#timer = undefined;
+      this.#post({ type: 'tick', nowMs: this.#clock.monotonicMs() });
+    });
+    this.#timer = { dueMs, call };
+  }
+
+  async #settleWithin(settleMs: number): Promise<void> {
+    await this.#parts!.held.idle();
+    if (this.#exit || this.#settleTimer) return;
+    this.#settleTimer = this.#clock.schedule(settleMs, () => void this.#finish('unsettled'));
+  }
+
+  async #finish(reason: ExitReason): Promise<void> {
+    if (this.#exit) return;
+    this.#exited(reason);
+    await this.#close();
+    this.#done.resolve(reason);
+  }
+
+  #fail(error: unknown): void {
+    if (this.#exit) return;
+    this.#logger.error({ err: error }, 'the agent ends because of a defect');
+    this.#exit = 'unsettled';
+    void this.#close().finally(() => this.#done.reject(error));
+  }
+
+  #exited(reason: ExitReason): void {
+    this.#exit = reason;
+    this.#deps.onEvent?.({ type: 'exit', reason });
+    if (!this.#parts) this.#done.resolve(reason);
+  }
+
+  /** Lets go of everything. Handlers that still run, which only a defect or an impatient stop leaves, are told to stop. */
+  async #close(): Promise<void> {
+    this.#ending.abort();
+    for (const timer of [this.#timer?.call, this.#resendTimer, this.#settleTimer]) timer?.cancel();
+    const parts = this.#parts!;
+    parts.unlisten();
+    parts.progress.close();
+    parts.held.stopAll({ code: 'shutting-down', message: 'the agent ends' });
+    await parts.held.idle();
+    await parts.caller.close();
+    await parts.uploader.close();
+    await parts.journal.close();
+    parts.dir.release();
+  }
+}

@@ -1,0 +1,6 @@
+export {
+  MemoryLeaseServer,
+  type MemoryAttempt,
+  type MemoryAttemptOptions,
+  type MemoryLeaseServerOptions,
+} from './memory-lease-server.ts';

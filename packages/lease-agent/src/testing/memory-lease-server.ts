@@ -1,0 +1,563 @@
+import { randomUUID } from 'node:crypto';
+import { create, fromBinary, toBinary, type DescMessage, type MessageShape } from '@bufbuild/protobuf';
+import { anyPack, durationFromMs, type Any } from '@bufbuild/protobuf/wkt';
+import { DroverError, type LeaseClient, type LeaseEndpoint, type LeaseLink } from '@drover/lease-kit';
+import {
+  AgentState,
+  AppendLogRequestSchema,
+  AppendLogResponseSchema,
+  BlobDigestSchema,
+  ExchangeLeasesRequestSchema,
+  ExchangeLeasesResponseSchema,
+  OpenSessionRequestSchema,
+  OpenSessionResponseSchema,
+  ServerCopySchema,
+  ServerLeaseSchema,
+  ServerState,
+  type AgentCopy as WireAgentCopy,
+  type AgentLease,
+  type AppendLogRequest,
+  type AppendLogResponse,
+  type BlobDigest,
+  type ExchangeLeasesRequest,
+  type ExchangeLeasesResponse,
+  type LeaseProgress,
+  type OpenSessionRequest,
+  type OpenSessionResponse,
+} from '@drover/lease-protocol';
+import {
+  initialServerState,
+  keyString,
+  nextServerDeadlineMs,
+  stepServerBatch,
+  type AttemptEnding,
+  type AttemptKey,
+  type BoundAttempt,
+  type ServerCopy,
+  type ServerEvent,
+  type ServerState as MachineState,
+} from '@drover/reconciler-state-machine';
+import { listDigest } from '../wire-copy.ts';
+
+/** An attempt, as the memory server keeps it. */
+export interface MemoryAttempt extends AttemptKey {
+  readonly work: Any | BlobDigest;
+  readonly resources: Readonly<Record<string, number>>;
+  readonly exclusive: boolean;
+  readonly runLimitMs: number | undefined;
+  readonly cancelGraceMs: number;
+  state: 'offered' | 'accepted' | 'cancelling';
+  /** The session's epoch that it is bound to; 0 for none yet. */
+  epoch: number;
+  /** Set once. */
+  ending: AttemptEnding<AgentLease> | undefined;
+}
+
+/** How an attempt is to be made. */
+export interface MemoryAttemptOptions {
+  readonly leaseId?: string;
+  readonly attempt?: number;
+  readonly resources?: Readonly<Record<string, number>>;
+  readonly exclusive?: boolean;
+  readonly runLimitMs?: number;
+  /** Default 1 s. */
+  readonly cancelGraceMs?: number;
+}
+
+/** Times of a memory server. */
+export interface MemoryLeaseServerOptions {
+  /** Default 1 s. */
+  readonly heartbeatMs?: number;
+  /** Default 10 s. */
+  readonly sessionTimeoutMs?: number;
+}
+
+/**
+ * A server for one agent, in memory, around the real server machine: for tests of agents and lease types without a database.
+ * It is strict: what the protocol rules out ends the session, and an attempt ends once. Messages are serialized, as on a wire.
+ */
+export class MemoryLeaseServer implements LeaseEndpoint {
+  readonly attempts = new Map<string, MemoryAttempt>();
+  readonly logs = new Map<string, { bytes: Buffer; complete: boolean }>();
+  readonly progress: LeaseProgress[] = [];
+  readonly sessionsOpened: OpenSessionRequest[] = [];
+  /** Every message of the agent. */
+  readonly received: ExchangeLeasesRequest[] = [];
+  /** While set, every call fails with it. */
+  outage: DroverError | undefined;
+  #session: MemorySession | undefined;
+  #epoch = 0;
+  readonly #options: Required<MemoryLeaseServerOptions>;
+  readonly #waiters = new Set<() => void>();
+
+  constructor(options: MemoryLeaseServerOptions = {}) {
+    this.#options = { heartbeatMs: options.heartbeatMs ?? 1_000, sessionTimeoutMs: options.sessionTimeoutMs ?? 10_000 };
+  }
+
+  /** Offers work to the agent, now or when it comes. */
+  offer<Desc extends DescMessage>(
+    schema: Desc,
+    message: MessageShape<Desc>,
+    options: MemoryAttemptOptions = {},
+  ): MemoryAttempt {
+    return this.offerAny(anyPack(schema, message), options);
+  }
+
+  /** {@link offer} for a message that is packed already. */
+  offerAny(work: Any, options: MemoryAttemptOptions = {}): MemoryAttempt {
+    return this.#offer(work, options);
+  }
+
+  /** {@link offer} for a packed message that is a blob. */
+  offerDigest(
+    blob: { readonly hash: string; readonly sizeBytes: number },
+    options: MemoryAttemptOptions = {},
+  ): MemoryAttempt {
+    const { hash, sizeBytes } = blob;
+    return this.#offer(create(BlobDigestSchema, { hash, sizeBytes: BigInt(sizeBytes) }), options);
+  }
+
+  #offer(work: Any | BlobDigest, options: MemoryAttemptOptions): MemoryAttempt {
+    const attempt: MemoryAttempt = {
+      leaseId: options.leaseId ?? randomUUID(),
+      attempt: options.attempt ?? 1,
+      work,
+      resources: options.resources ?? {},
+      exclusive: options.exclusive ?? false,
+      runLimitMs: options.runLimitMs,
+      cancelGraceMs: options.cancelGraceMs ?? 1_000,
+      state: 'offered',
+      epoch: 0,
+      ending: undefined,
+    };
+    this.attempts.set(keyString(attempt), attempt);
+    this.#session?.assign([attempt]);
+    return attempt;
+  }
+
+  /** Wishes that an attempt ends. */
+  cancel(attempt: MemoryAttempt): void {
+    attempt.state = 'cancelling';
+    this.#session?.dispatch({ type: 'cancel-wished', key: attempt });
+  }
+
+  /** Forgets an attempt as if it had never been, in a new session of the agent. */
+  disown(attempt: MemoryAttempt): void {
+    this.attempts.delete(keyString(attempt));
+    this.breakSession();
+  }
+
+  /** Resolves when `condition` holds; looked at after every change. */
+  async until(condition: () => boolean): Promise<void> {
+    while (!condition()) await new Promise<void>((resolve) => this.#waiters.add(resolve));
+  }
+
+  /** How an attempt ended, once it has. */
+  async ended(attempt: MemoryAttempt): Promise<AttemptEnding<AgentLease>> {
+    await this.until(() => attempt.ending !== undefined);
+    return attempt.ending!;
+  }
+
+  /** Cuts the agent's link; its session goes on. */
+  breakLink(): void {
+    this.#session?.breakLink(new DroverError({ code: 'RPC_UNAVAILABLE', advice: 'unavailable', message: 'cut' }));
+  }
+
+  /** Forgets the session: the agent opens another. */
+  breakSession(): void {
+    this.#session?.breakLink(new DroverError({ code: 'SESSION_UNKNOWN', advice: 'not-found', message: 'forgotten' }));
+  }
+
+  /** Has another process take over the agent's name. */
+  fence(): void {
+    this.#epoch += 1;
+    this.#session?.dispatch({ type: 'fenced' });
+  }
+
+  /** Lets go of timers and links. */
+  close(): void {
+    this.#session?.dispatch({ type: 'stopping' });
+    this.#session = undefined;
+  }
+
+  /** This server, as an agent in the same process calls it. */
+  client(): LeaseClient {
+    const principal = { kind: 'agent', id: 'memory' } as const;
+    return {
+      openSession: async (request, signal) =>
+        copied(
+          OpenSessionResponseSchema,
+          await this.openSession(copied(OpenSessionRequestSchema, request), { principal, signal }),
+        ),
+      appendLog: async (request, signal) =>
+        copied(
+          AppendLogResponseSchema,
+          await this.appendLog(copied(AppendLogRequestSchema, request), { principal, signal }),
+        ),
+      link: (signal) => memoryLink(this, signal),
+    };
+  }
+
+  openSession(request: OpenSessionRequest, _context?: unknown): Promise<OpenSessionResponse> {
+    if (this.outage) return Promise.reject(this.outage);
+    this.sessionsOpened.push(request);
+    this.#session?.dispatch({ type: 'fenced' });
+    const epoch = ++this.#epoch;
+    const proven = new Set(request.proven.map(keyString));
+    const bound: MemoryAttempt[] = [];
+    const fresh: MemoryAttempt[] = [];
+    for (const [name, attempt] of this.attempts) {
+      if (attempt.ending) continue;
+      if (attempt.epoch === 0) fresh.push(attempt);
+      else if (proven.has(name)) {
+        attempt.epoch = epoch;
+        if (attempt.state === 'offered') attempt.state = 'accepted';
+        bound.push(attempt);
+      } else this.end(attempt, { kind: 'lost' });
+    }
+    const session = new MemorySession(this, randomUUID(), epoch, this.#options);
+    this.#session = session;
+    session.dispatch({ type: 'loaded', attempts: bound.map(boundAttempt), nowMs: performance.now() });
+    session.assign(fresh);
+    this.changed();
+    return Promise.resolve(
+      create(OpenSessionResponseSchema, {
+        sessionId: session.sessionId,
+        epoch: BigInt(epoch),
+        heartbeatInterval: durationFromMs(this.#options.heartbeatMs),
+        sessionTimeout: durationFromMs(this.#options.sessionTimeoutMs),
+        messageSizeMaxBytes: 4 * 1024 * 1024,
+      }),
+    );
+  }
+
+  async *exchange(requests: AsyncIterable<ExchangeLeasesRequest>): AsyncIterable<ExchangeLeasesResponse> {
+    const out = new Mailbox<ExchangeLeasesResponse>();
+    let session: MemorySession | undefined;
+    void (async () => {
+      try {
+        for await (const request of requests) {
+          if (this.outage) throw this.outage;
+          session ??= this.#sessionOf(request.copy);
+          session.open(out);
+          this.take(request);
+          session.receive(request);
+        }
+        out.end();
+      } catch (error) {
+        out.end(error);
+      }
+      session?.closed(out);
+    })();
+    yield* out;
+  }
+
+  async poll(request: ExchangeLeasesRequest, waitMs: number): Promise<ExchangeLeasesResponse> {
+    if (this.outage) throw this.outage;
+    const session = this.#sessionOf(request.copy);
+    const out = new Mailbox<ExchangeLeasesResponse>();
+    session.open(out);
+    this.take(request);
+    session.receive(request);
+    const timer = setTimeout(() => out.end(), waitMs);
+    try {
+      for await (const answer of out) return answer;
+      return session.last();
+    } finally {
+      clearTimeout(timer);
+      session.closed(out);
+    }
+  }
+
+  appendLog(request: AppendLogRequest, _context?: unknown): Promise<AppendLogResponse> {
+    if (this.outage) return Promise.reject(this.outage);
+    const name = keyString(request.attempt!);
+    const attempt = this.attempts.get(name);
+    if (this.#session?.sessionId !== request.sessionId) {
+      return Promise.reject(new DroverError({ code: 'SESSION_FENCED', advice: 'fenced', message: 'an old session' }));
+    }
+    if (!attempt || attempt.ending || attempt.epoch !== this.#epoch) {
+      return Promise.reject(new DroverError({ code: 'ATTEMPT_UNKNOWN', advice: 'not-found', message: `no ${name}` }));
+    }
+    const key = `${name}/${request.log}`;
+    const log = this.logs.get(key) ?? { bytes: Buffer.alloc(0), complete: false };
+    const offset = Number(request.offset);
+    if (offset <= log.bytes.length) {
+      log.bytes = Buffer.concat([log.bytes, request.data.subarray(log.bytes.length - offset)]);
+      log.complete ||= request.complete;
+    }
+    this.logs.set(key, log);
+    this.changed();
+    return Promise.resolve(create(AppendLogResponseSchema, { committedBytes: BigInt(log.bytes.length) }));
+  }
+
+  /** What a log holds. */
+  logText(attempt: AttemptKey, log: string): string | undefined {
+    return this.logs.get(`${keyString(attempt)}/${log}`)?.bytes.toString();
+  }
+
+  /** @internal */
+  end(attempt: MemoryAttempt, ending: AttemptEnding<AgentLease>): void {
+    if (attempt.ending) throw new Error(`attempt ${keyString(attempt)} ended twice`);
+    attempt.ending = ending;
+  }
+
+  /** @internal */
+  take(request: ExchangeLeasesRequest): void {
+    this.received.push(request);
+    this.progress.push(...request.progress);
+  }
+
+  /** @internal */
+  changed(): void {
+    const waiters = [...this.#waiters];
+    this.#waiters.clear();
+    for (const waiter of waiters) waiter();
+  }
+
+  #sessionOf(copy: WireAgentCopy | undefined): MemorySession {
+    const session = this.#session;
+    if (session && copy?.sessionId === session.sessionId) return session;
+    throw new DroverError({ code: 'SESSION_UNKNOWN', advice: 'not-found', message: 'no such session' });
+  }
+}
+
+class MemorySession {
+  readonly sessionId: string;
+  readonly #server: MemoryLeaseServer;
+  readonly #state: MachineState<AgentLease>;
+  readonly #events: ServerEvent<AgentLease>[] = [];
+  readonly #epoch: number;
+  #link: Mailbox<ExchangeLeasesResponse> | undefined;
+  #last: ExchangeLeasesResponse | undefined;
+  #stepping = false;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(server: MemoryLeaseServer, sessionId: string, epoch: number, times: Required<MemoryLeaseServerOptions>) {
+    this.#server = server;
+    this.sessionId = sessionId;
+    this.#epoch = epoch;
+    this.#state = initialServerState({ sessionId, epoch, ...times, leasesMax: 4_096, digest: listDigest });
+  }
+
+  assign(attempts: readonly MemoryAttempt[]): void {
+    for (const attempt of attempts) attempt.epoch = this.#epoch;
+    if (attempts.length > 0) this.dispatch({ type: 'assigned', attempts: attempts.map(boundAttempt) });
+  }
+
+  open(link: Mailbox<ExchangeLeasesResponse>): void {
+    if (this.#link === link) return;
+    this.#link?.end();
+    this.#link = link;
+    this.dispatch({ type: 'link-opened', nowMs: performance.now() });
+  }
+
+  closed(link: Mailbox<ExchangeLeasesResponse>): void {
+    if (this.#link !== link) return;
+    this.#link = undefined;
+    this.dispatch({ type: 'link-lost', nowMs: performance.now() });
+  }
+
+  breakLink(error: DroverError): void {
+    this.#link?.end(error);
+  }
+
+  last(): ExchangeLeasesResponse {
+    return this.#last!;
+  }
+
+  receive(request: ExchangeLeasesRequest): void {
+    const copy = request.copy!;
+    const header = {
+      sessionId: copy.sessionId,
+      epoch: Number(copy.epoch),
+      revision: Number(copy.revision),
+      acknowledged: Number(copy.acknowledgedRevision),
+      wantsWhole: copy.wantsWholeCopy,
+    };
+    const list =
+      copy.list.case === 'digest'
+        ? { kind: 'digest' as const, digest: Buffer.from(copy.list.value).toString('hex') }
+        : {
+            kind: 'whole' as const,
+            leases: copy.list.value!.leases.map((lease) => ({
+              leaseId: lease.leaseId,
+              attempt: lease.attempt,
+              state: agentStates[lease.state]!,
+              ...(lease.state === AgentState.ACCEPTED ? {} : { report: lease }),
+            })),
+          };
+    this.dispatch({ type: 'copy-received', copy: { ...header, list }, nowMs: performance.now() });
+  }
+
+  dispatch(event: ServerEvent<AgentLease>): void {
+    this.#events.push(event);
+    if (this.#stepping) return;
+    this.#stepping = true;
+    while (this.#events.length > 0) {
+      for (const effect of stepServerBatch(this.#state, this.#events.splice(0)).effects) {
+        if (effect.type === 'write') {
+          for (const write of effect.writes) {
+            const attempt = this.#server.attempts.get(keyString(write.key));
+            if (!attempt) continue;
+            if (write.kind === 'end') this.#server.end(attempt, write.ending);
+            else if (attempt.state === 'offered') attempt.state = 'accepted';
+          }
+          this.#events.push({ type: 'written', writeId: effect.writeId, result: 'persisted' });
+        } else if (effect.type === 'send') {
+          this.#last = this.#toWire(effect.copy);
+          this.#link?.put(this.#last);
+        } else if (effect.type === 'end-session') {
+          clearTimeout(this.#timer);
+          const fenced = effect.reason === 'fenced';
+          this.#link?.end(
+            new DroverError({
+              code: fenced
+                ? 'SESSION_FENCED'
+                : effect.reason === 'server-stopping'
+                  ? 'SERVER_STOPPING'
+                  : 'SESSION_UNKNOWN',
+              advice: fenced ? 'fenced' : effect.reason === 'server-stopping' ? 'unavailable' : 'not-found',
+              message: effect.message,
+            }),
+          );
+        }
+      }
+    }
+    this.#stepping = false;
+    clearTimeout(this.#timer);
+    const dueMs = nextServerDeadlineMs(this.#state);
+    if (dueMs !== undefined && this.#state.phase !== 'ended') {
+      const tick = () => this.dispatch({ type: 'tick', nowMs: performance.now() });
+      this.#timer = setTimeout(tick, Math.max(0, dueMs - performance.now())).unref();
+    }
+    this.#server.changed();
+  }
+
+  #toWire(copy: ServerCopy): ExchangeLeasesResponse {
+    const list =
+      copy.list.kind === 'digest'
+        ? { case: 'digest' as const, value: Buffer.from(copy.list.digest, 'hex') }
+        : {
+            case: 'leases' as const,
+            value: { leases: copy.list.leases.map((lease) => this.#entry(lease, lease.withWork)) },
+          };
+    return create(ExchangeLeasesResponseSchema, {
+      copy: create(ServerCopySchema, {
+        sessionId: copy.sessionId,
+        epoch: BigInt(copy.epoch),
+        revision: BigInt(copy.revision),
+        acknowledgedRevision: BigInt(copy.acknowledged),
+        wantsWholeCopy: copy.wantsWhole,
+        list,
+      }),
+    });
+  }
+
+  #entry(lease: { leaseId: string; attempt: number; state: keyof typeof serverStates }, withWork: boolean) {
+    const attempt = this.#server.attempts.get(keyString(lease));
+    const entry = create(ServerLeaseSchema, {
+      leaseId: lease.leaseId,
+      attempt: lease.attempt,
+      state: serverStates[lease.state],
+    });
+    if (!attempt || !withWork) return entry;
+    const { work } = attempt;
+    entry.work = 'hash' in work ? { case: 'payloadDigest', value: work } : { case: 'payload', value: work };
+    for (const [name, amount] of Object.entries(attempt.resources)) entry.resources[name] = BigInt(amount);
+    entry.exclusive = attempt.exclusive;
+    if (attempt.runLimitMs !== undefined) entry.runLimit = durationFromMs(attempt.runLimitMs);
+    entry.cancelGrace = durationFromMs(attempt.cancelGraceMs);
+    return entry;
+  }
+}
+
+const serverStates = {
+  offered: ServerState.OFFERED,
+  accepted: ServerState.ACCEPTED,
+  cancelling: ServerState.CANCELLING,
+} as const;
+
+const agentStates: Readonly<Record<number, 'accepted' | 'refused' | 'finished'>> = {
+  [AgentState.ACCEPTED]: 'accepted',
+  [AgentState.REFUSED]: 'refused',
+  [AgentState.FINISHED]: 'finished',
+};
+
+const boundAttempt = ({ leaseId, attempt, state }: MemoryAttempt): BoundAttempt => ({ leaseId, attempt, state });
+
+const copied = <Desc extends DescMessage>(schema: Desc, message: MessageShape<Desc>): MessageShape<Desc> =>
+  fromBinary(schema, toBinary(schema, message));
+
+/** At most one value that nobody has taken: the newest. */
+class Mailbox<T> implements AsyncIterableIterator<T> {
+  #value: T | undefined;
+  #waiter: PromiseWithResolvers<IteratorResult<T>> | undefined;
+  #ended = false;
+  #error: unknown;
+
+  put(value: T): void {
+    if (this.#ended) return;
+    this.#value = value;
+    this.#settle();
+  }
+
+  end(error?: unknown): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#error = error;
+    this.#settle();
+  }
+
+  next(): Promise<IteratorResult<T>> {
+    this.#waiter = Promise.withResolvers();
+    const { promise } = this.#waiter;
+    this.#settle();
+    return promise;
+  }
+
+  return(): Promise<IteratorResult<T>> {
+    this.end();
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  #settle(): void {
+    const waiter = this.#waiter;
+    if (!waiter || (this.#value === undefined && !this.#ended)) return;
+    this.#waiter = undefined;
+    const value = this.#value;
+    this.#value = undefined;
+    if (value !== undefined) waiter.resolve({ done: false, value });
+    else if (this.#error !== undefined) waiter.reject(this.#error);
+    else waiter.resolve({ done: true, value: undefined });
+  }
+}
+
+function memoryLink(server: MemoryLeaseServer, signal: AbortSignal): LeaseLink {
+  const requests = new Mailbox<ExchangeLeasesRequest>();
+  const answers = server.exchange(requests)[Symbol.asyncIterator]();
+  let closed = false;
+  const close = (): Promise<void> => {
+    closed = true;
+    requests.end();
+    return Promise.resolve();
+  };
+  signal.addEventListener('abort', () => void close(), { once: true });
+  async function* messages(): AsyncGenerator<ExchangeLeasesResponse> {
+    for (;;) {
+      const { done, value } = await answers.next();
+      if (done || closed) return;
+      yield copied(ExchangeLeasesResponseSchema, value as ExchangeLeasesResponse);
+    }
+  }
+  return {
+    send: (message) => requests.put(copied(ExchangeLeasesRequestSchema, message)),
+    messages: messages(),
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
