@@ -56,3 +56,4 @@ export {
 export { payloadTypeOf } from './payload-type.ts';
 export { retryDecision, type EndedAttempt, type RetryDecision } from './retry-decision.ts';
 export { storeLimits } from './store-limits.ts';
+export { createMemoryStore, type MemoryStoreDeps } from './create-memory-store.ts';

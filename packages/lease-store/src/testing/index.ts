@@ -1,1 +1,21 @@
-export {};
+export { attemptStoreCases } from './attempt-cases.ts';
+export type { StoreCase, StoreSubject } from './compliance-case.ts';
+export { jobStoreCases } from './job-cases.ts';
+export { logStoreCases } from './log-cases.ts';
+export { leaseQueueCases } from './queue-cases.ts';
+export { sessionStoreCases } from './session-cases.ts';
+export { storeLifeCases } from './signal-cases.ts';
+export { storeCases } from './store-cases.ts';
+export {
+  acceptanceOf,
+  boundSample,
+  claimAll,
+  endOf,
+  openSample,
+  sampleContext,
+  sampleDraft,
+  sampleEntry,
+  sampleJob,
+  samplePayload,
+  sampleSession,
+} from './store-samples.ts';

@@ -1,0 +1,40 @@
+import { systemClock, type Clock } from '@drover/lease-kit';
+import type { DroverStore } from './drover-store.ts';
+import { memoryAttemptStore } from './memory/memory-attempt-store.ts';
+import { MemoryData } from './memory/memory-data.ts';
+import { memoryJobStore } from './memory/memory-job-store.ts';
+import { memoryLeaseQueue } from './memory/memory-lease-queue.ts';
+import { memoryLogStore } from './memory/memory-log-store.ts';
+import { memorySessionStore } from './memory/memory-session-store.ts';
+import { memorySignals } from './memory/memory-signals.ts';
+
+/** Collaborators of {@link createMemoryStore}. */
+export interface MemoryStoreDeps {
+  /** Its wall time is the store's time. Default: the system's. */
+  readonly clock?: Clock;
+}
+
+/**
+ * Every port in the memory of this process, for tests and simulations: it does what a database does, and forgets it with
+ * the process. Several servers of one process may share it. Of the leases that have ended it keeps the last 10,000. Each
+ * call happens at one go.
+ */
+export function createMemoryStore({ clock = systemClock }: MemoryStoreDeps = {}): DroverStore {
+  const data = new MemoryData(clock);
+  const signals = memorySignals();
+  const close = async (): Promise<void> => {
+    data.isClosed = true;
+    signals.close();
+  };
+  return {
+    queue: memoryLeaseQueue(data),
+    attempts: memoryAttemptStore(data),
+    sessions: memorySessionStore(data, signals),
+    jobs: memoryJobStore(data),
+    logs: memoryLogStore(data),
+    signals,
+    check: async (signal) => data.enter(signal ? { signal } : {}),
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}

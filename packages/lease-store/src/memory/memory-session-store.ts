@@ -1,0 +1,160 @@
+import { toBinary } from '@bufbuild/protobuf';
+import { AgentDescriptionSchema } from '@drover/lease-protocol';
+import {
+  checkCount,
+  checkNewSession,
+  checkSession,
+  checkText,
+  checkWhole,
+  storedMessage,
+} from '../check-store-input.ts';
+import type { AgentRecord, NewSession, OpenedSession, SessionStore } from '../session-store.ts';
+import { agentQuarantined } from '../store-errors.ts';
+import { storeLimits } from '../store-limits.ts';
+import type { StoreSignals } from '../store-signals.ts';
+import type { MemoryAgent, MemoryData } from './memory-data.ts';
+import { boundRecord } from './memory-records.ts';
+
+/** The sessions of a memory store. */
+export function memorySessionStore(data: MemoryData, signals: StoreSignals): SessionStore {
+  const { clock } = data;
+  return {
+    openSession: async (wanted, context) => {
+      data.enter(context);
+      checkNewSession(wanted);
+      const bytes = toBinary(AgentDescriptionSchema, wanted.description).length;
+      checkCount('description: bytes', bytes, storeLimits.descriptionBytesMax);
+      return openSession(data, signals, wanted);
+    },
+    endSession: async (ref, reason, context) => {
+      data.enter(context);
+      checkSession('session', ref);
+      const agent = data.agents.get(ref.agentId);
+      if (!agent || !data.isCurrent(ref)) return [];
+      agent.session = undefined;
+      return data.lose(data.boundTo(ref.agentId), { code: 'SESSION_ENDED', message: storedMessage(reason) });
+    },
+    recordCondition: async (ref, condition, context) => {
+      data.enter(context);
+      checkSession('session', ref);
+      const agent = data.agents.get(ref.agentId);
+      if (agent && data.isCurrent(ref)) agent.condition = condition;
+    },
+    beat: async (serverId, context) => {
+      data.enter(context);
+      checkText('serverId', serverId, storeLimits.idLengthMax);
+      data.servers.set(serverId, { beatAtMs: clock.wallMs(), leftAtMs: undefined });
+    },
+    leave: async (serverId, context) => {
+      data.enter(context);
+      checkText('serverId', serverId, storeLimits.idLengthMax);
+      const server = data.servers.get(serverId);
+      if (server) server.leftAtMs ??= clock.wallMs();
+    },
+    sweep: async ({ serverTtlMs, graceMs }, context) => {
+      data.enter(context);
+      checkWhole('serverTtlMs', serverTtlMs, 0, Number.MAX_SAFE_INTEGER);
+      checkWhole('graceMs', graceMs, 0, Number.MAX_SAFE_INTEGER);
+      for (const agent of data.agents.values()) {
+        if (!agent.session) continue;
+        const server = data.servers.get(agent.session.serverId);
+        const silentFromMs = (server?.beatAtMs ?? agent.session.openedAtMs) + serverTtlMs;
+        const expiresAtMs = Math.min(silentFromMs, server?.leftAtMs ?? Infinity) + graceMs;
+        if (expiresAtMs < clock.wallMs()) agent.session = undefined;
+      }
+      const strays = [...data.live].filter((lease) => lease.bound && !data.isCurrent(lease.bound));
+      return data.lose(strays.slice(0, storeLimits.sweepMax), {
+        code: 'SESSION_EXPIRED',
+        message: 'The session of the agent ended before this attempt did.',
+      });
+    },
+    agents: async ({ after = '', limit }, context) => {
+      data.enter(context);
+      checkWhole('limit', limit, 1, storeLimits.pageMax);
+      return [...data.agents.values()]
+        .filter(({ agentId }) => agentId > after)
+        .sort((a, b) => (a.agentId < b.agentId ? -1 : 1))
+        .slice(0, limit)
+        .map((agent) => agentRecord(data, agent));
+    },
+  };
+}
+
+function openSession(data: MemoryData, signals: StoreSignals, wanted: NewSession): OpenedSession {
+  const { agentId, sessionId, serverId, instanceNonce, description } = wanted;
+  const nowMs = data.clock.wallMs();
+  const agent: MemoryAgent = data.agents.get(agentId) ?? {
+    agentId,
+    epoch: 0,
+    description,
+    session: undefined,
+    instanceNonce,
+    condition: 'ready',
+    quarantinedUntilMs: 0,
+    takeoversAtMs: [],
+  };
+  data.agents.set(agentId, agent);
+  if (agent.quarantinedUntilMs > nowMs) throw agentQuarantined(agentId, agent.quarantinedUntilMs - nowMs);
+  const takeovers = agent.takeoversAtMs.filter((atMs) => atMs > nowMs - storeLimits.takeoverWindowMs);
+  const before = agent.session;
+  const isTakeover = before !== undefined && agent.instanceNonce !== instanceNonce;
+  agent.epoch += 1;
+  if (isTakeover && takeovers.length + 1 >= storeLimits.takeoversMax) {
+    // The other process loses its session as well: nobody can say which of the two is the machine that is meant.
+    agent.session = undefined;
+    agent.takeoversAtMs = [];
+    agent.quarantinedUntilMs = nowMs + storeLimits.quarantineMs;
+    signals.announce({ kind: 'fenced', agentId, epoch: agent.epoch });
+    throw agentQuarantined(agentId, storeLimits.quarantineMs);
+  }
+  if (!data.servers.has(serverId)) data.servers.set(serverId, { beatAtMs: nowMs, leftAtMs: undefined });
+  agent.takeoversAtMs = isTakeover ? [...takeovers, nowMs] : takeovers;
+  agent.session = { sessionId, serverId, openedAtMs: nowMs };
+  agent.instanceNonce = instanceNonce;
+  agent.description = description;
+  agent.condition = 'ready';
+
+  const { epoch } = agent;
+  const earlier = data.boundTo(agentId);
+  const isProven = new Set(wanted.proven.map(({ leaseId, attempt }) => `${leaseId} ${attempt}`));
+  const rebound = earlier.filter((lease) => isProven.has(`${lease.draft.leaseId} ${lease.attempt}`));
+  for (const lease of rebound) {
+    if (lease.bound) lease.bound = { ...lease.bound, epoch };
+    if (lease.state === 'offered') lease.state = 'accepted';
+  }
+  const lost = data.lose(
+    earlier.filter((lease) => !rebound.includes(lease)),
+    {
+      code: 'SESSION_REPLACED',
+      message: 'The agent opened a new session without proof that it holds this attempt.',
+    },
+  );
+  return {
+    epoch,
+    rebound: rebound.map((lease) => boundRecord(data, lease)),
+    lost,
+    ...(before ? { fenced: { sessionId: before.sessionId, serverId: before.serverId, epoch: epoch - 1 } } : {}),
+  };
+}
+
+function agentRecord(data: MemoryData, agent: MemoryAgent): AgentRecord {
+  const leases = data.boundTo(agent.agentId);
+  const resourcesUsed: Record<string, number> = {};
+  for (const { draft } of leases) {
+    for (const [name, amount] of Object.entries(draft.requirements.resources ?? {})) {
+      resourcesUsed[name] = (resourcesUsed[name] ?? 0) + amount;
+    }
+  }
+  const { agentId, description, epoch, session, condition, quarantinedUntilMs } = agent;
+  return {
+    agentId,
+    description,
+    epoch,
+    ...(session ? { session } : {}),
+    condition,
+    enabled: true,
+    ...(quarantinedUntilMs > data.clock.wallMs() ? { quarantinedUntilMs } : {}),
+    leases: leases.length,
+    resourcesUsed,
+  };
+}

@@ -1,0 +1,261 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import type { RetryPolicy } from '@drover/lease-kit';
+import type { AttemptOutcome } from '../attempt-store.ts';
+import { retryDecision } from '../retry-decision.ts';
+import { storeLimits } from '../store-limits.ts';
+import type { StoreCase } from './compliance-case.ts';
+import {
+  acceptanceOf,
+  boundSample,
+  claimAll,
+  endOf,
+  rejectsWith,
+  sampleContext as context,
+  sampleEntry,
+  sampleJob,
+  samplePayload,
+  sampleSession,
+} from './store-samples.ts';
+
+const outcomes: readonly AttemptOutcome[] = ['completed', 'failed', 'timed-out', 'cancelled', 'lost', 'refused'];
+
+/** What every attempt store does. */
+export const attemptStoreCases: readonly StoreCase[] = [
+  {
+    name: 'persists acceptances and ends, and a repetition as if it were the first',
+    async run({ store }) {
+      const agent = await sampleSession(store, 'agent-1');
+      const attempt = await boundSample(store, agent);
+      assert.equal((await store.jobs.lease(attempt.leaseId, context)).state, 'offered');
+      for (let round = 0; round < 2; round += 1) {
+        assert.deepEqual(await store.attempts.record([acceptanceOf(attempt)], context), [{ result: 'persisted' }]);
+        assert.equal((await store.jobs.lease(attempt.leaseId, context)).state, 'accepted');
+      }
+      const output = samplePayload(9, 9);
+      for (let round = 0; round < 2; round += 1) {
+        assert.deepEqual(await store.attempts.record([endOf(attempt, 'completed', { output })], context), [
+          { result: 'persisted', final: true },
+        ]);
+      }
+      assert.deepEqual(await store.attempts.record([acceptanceOf(attempt)], context), [{ result: 'persisted' }]);
+      const lease = await store.jobs.lease(attempt.leaseId, context);
+      assert.equal(lease.state, 'ended');
+      assert.equal(lease.succeeded, true);
+      assert.equal(lease.output?.typeUrl, output.typeUrl);
+      assert.deepEqual(Buffer.from(lease.output?.value ?? []), Buffer.from([9, 9]));
+      assert.deepEqual(await store.attempts.boundTo(agent, context), []);
+    },
+  },
+  {
+    name: 'changes nothing for a write that is not of exactly the bound attempt',
+    async run({ store }) {
+      const agent = await sampleSession(store, 'agent-1');
+      const attempt = await boundSample(store, agent);
+      const fenced = [
+        { ...attempt, epoch: attempt.epoch + 1 },
+        { ...attempt, epoch: attempt.epoch - 1 },
+        { ...attempt, attempt: 2 },
+        { ...attempt, agentId: 'agent-2' },
+        { ...attempt, agentId: 'agent\0' },
+        { ...attempt, leaseId: randomUUID() },
+        { ...attempt, leaseId: 'nonsense' },
+      ];
+      const writes = fenced.flatMap((key) => [acceptanceOf(key), endOf(key)]);
+      const results = await store.attempts.record(writes, context);
+      assert.deepEqual(
+        results,
+        writes.map(() => ({ result: 'fenced' })),
+      );
+      assert.equal((await store.jobs.lease(attempt.leaseId, context)).state, 'offered');
+    },
+  },
+  {
+    name: 'never changes a persisted end',
+    async run({ store }) {
+      const agent = await sampleSession(store, 'agent-1');
+      const attempt = await boundSample(store, agent);
+      await store.attempts.record([endOf(attempt, 'failed', { reason: { code: 'A', message: 'a' } })], context);
+      assert.deepEqual(await store.attempts.record([endOf(attempt, 'completed')], context), [{ result: 'fenced' }]);
+      const lease = await store.jobs.lease(attempt.leaseId, context);
+      assert.equal(lease.succeeded, false);
+      assert.deepEqual(
+        lease.attempts.map(({ end }) => [end?.outcome, end?.reason]),
+        [['failed', { code: 'A', message: 'a' }]],
+      );
+    },
+  },
+  {
+    name: 'answers writes of many sessions in their order, contradicting and repeated ones included',
+    async run({ store }) {
+      const one = await sampleSession(store, 'agent-1');
+      const two = await sampleSession(store, 'agent-2');
+      const job = sampleJob([{}], one);
+      const { assigned } = await store.jobs.submit([job], context);
+      const [ofJob] = assigned;
+      assert.ok(ofJob);
+      const a = await boundSample(store, one);
+      const b = await boundSample(store, two);
+      const results = await store.attempts.record(
+        [
+          acceptanceOf(b),
+          acceptanceOf(a),
+          endOf(a, 'failed'),
+          endOf(a, 'completed'),
+          endOf(a, 'failed'),
+          endOf({ ...b, epoch: 99 }),
+          endOf(ofJob),
+        ],
+        context,
+      );
+      const persisted = { result: 'persisted' };
+      assert.deepEqual(results, [
+        persisted,
+        persisted,
+        { ...persisted, final: true },
+        { result: 'fenced' },
+        { ...persisted, final: true },
+        { result: 'fenced' },
+        { ...persisted, final: true, jobId: job.jobId },
+      ]);
+      assert.equal((await store.jobs.lease(b.leaseId, context)).state, 'accepted');
+    },
+  },
+  {
+    name: 'decides like retryDecision() what follows an end',
+    async run({ store }) {
+      const agent = await sampleSession(store, 'agent-1');
+      const policies: RetryPolicy[] = [
+        { attemptsMax: 2, after: ['lost', 'failed'], onFailedWork: false, backoffMs: 0 },
+        { attemptsMax: 1, after: ['lost', 'failed', 'timed-out'], onFailedWork: true, backoffMs: 0 },
+        { attemptsMax: 3, after: ['timed-out'], onFailedWork: true, backoffMs: 0 },
+        { attemptsMax: 20, after: ['lost', 'failed', 'timed-out'], onFailedWork: true, backoffMs: 5_000 },
+        { attemptsMax: 20, after: [], onFailedWork: false, backoffMs: 5_000 },
+      ];
+      for (const retry of policies) {
+        for (const outcome of outcomes) {
+          for (const succeeded of [undefined, true, false]) {
+            for (const noRetry of [false, true]) {
+              for (const cancelWished of [false, true]) {
+                const job = sampleJob([{ retry }], agent);
+                const [attempt] = (await store.jobs.submit([job], context)).assigned;
+                assert.ok(attempt);
+                if (cancelWished) await store.jobs.wishCancel(job.jobId, 'no longer', context);
+                const changes = { noRetry, ...(succeeded === undefined ? {} : { succeeded }) };
+                const [result] = await store.attempts.record([endOf(attempt, outcome, changes)], context);
+                const expected = retryDecision(retry, { outcome, ...changes, cancelWished, attemptsCounted: 0 });
+                const shown = JSON.stringify({ retry, outcome, succeeded, noRetry, cancelWished });
+                assert.deepEqual(result, { result: 'persisted', final: expected.final, jobId: job.jobId }, shown);
+                const lease = await store.jobs.lease(attempt.leaseId, context);
+                assert.equal(lease.state, expected.final ? 'ended' : 'waiting', shown);
+                assert.equal(lease.cancelWished, cancelWished, shown);
+              }
+            }
+          }
+        }
+      }
+    },
+  },
+  {
+    name: 'makes as many attempts as the policy allows, each later than the one before, refused ones not counted',
+    async run({ store, elapse }) {
+      const agent = await sampleSession(store, 'agent-1');
+      const retry: RetryPolicy = { attemptsMax: 4, after: ['failed'], onFailedWork: false, backoffMs: 1_500_000 };
+      let attempt = await boundSample(store, agent, { retry });
+      let counted = 0;
+      for (let number = 1; ; number += 1) {
+        assert.equal(attempt.attempt, number);
+        const outcome = number === 2 ? 'refused' : 'failed';
+        const expected = retryDecision(retry, {
+          outcome,
+          noRetry: false,
+          cancelWished: false,
+          attemptsCounted: counted,
+        });
+        const [result] = await store.attempts.record([endOf(attempt, outcome)], context);
+        assert.deepEqual(result, { result: 'persisted', final: expected.final });
+        if (outcome !== 'refused') counted += 1;
+        if (expected.final) break;
+        const dueMs = (await store.queue.nextDueMs('job', context)) ?? 0;
+        assert.ok(Math.abs(dueMs - expected.delayMs) < 5_000, `${dueMs} ms, expected ${expected.delayMs}`);
+        await elapse(expected.delayMs + 1);
+        const other = await sampleSession(store, `agent-${number + 1}`);
+        const [next] = await claimAll(store, [other]);
+        assert.ok(next);
+        attempt = next;
+      }
+      assert.equal(counted, 4);
+      const { attempts } = await store.jobs.lease(attempt.leaseId, context);
+      assert.deepEqual(
+        attempts.map(({ attempt: number, end }) => [number, end?.outcome]),
+        [
+          [1, 'failed'],
+          [2, 'refused'],
+          [3, 'failed'],
+          [4, 'failed'],
+          [5, 'failed'],
+        ],
+      );
+      const first = await store.attempts.record([endOf({ ...attempt, attempt: 1, ...agent }, 'failed')], context);
+      assert.deepEqual(first, [{ result: 'persisted', final: false }]);
+    },
+  },
+  {
+    name: 'lists what is bound to a session, and nothing of an earlier one',
+    async run({ store }) {
+      const agent = await sampleSession(store, 'agent-1');
+      const offered = await boundSample(store, agent);
+      const accepted = await boundSample(store, agent);
+      await boundSample(store, await sampleSession(store, 'agent-2'));
+      await store.attempts.record([acceptanceOf(accepted)], context);
+      const records = await store.attempts.boundTo(agent, context);
+      assert.deepEqual(
+        new Map(records.map((record) => [record.leaseId, [record.state, record.source, record.attempt, record.epoch]])),
+        new Map([
+          [offered.leaseId, ['offered', 'job', 1, agent.epoch]],
+          [accepted.leaseId, ['accepted', 'job', 1, agent.epoch]],
+        ]),
+      );
+      assert.deepEqual(await store.attempts.boundTo({ ...agent, epoch: agent.epoch + 1 }, context), []);
+    },
+  },
+  {
+    name: 'bounds outputs and cuts reasons to what can be stored',
+    async run({ store }) {
+      const agent = await sampleSession(store, 'agent-1');
+      const attempt = await boundSample(store, agent);
+      const output = samplePayload();
+      output.value = new Uint8Array(storeLimits.payloadBytesMax + 1);
+      await rejectsWith(store.attempts.record([endOf(attempt, 'completed', { output })], context), 'PAYLOAD_TOO_LARGE');
+      const message = `NUL \0 and ${'🐑'.repeat(5_000)}`;
+      await store.attempts.record([endOf(attempt, 'failed', { reason: { code: 'X', message } })], context);
+      const lease = await store.jobs.lease(attempt.leaseId, context);
+      const kept = lease.attempts[0]?.end?.reason?.message ?? '';
+      assert.ok(kept.startsWith('NUL \uFFFD and 🐑') && kept.endsWith('🐑'), kept);
+      assert.ok(Buffer.byteLength(kept) <= storeLimits.messageBytesMax);
+      const many = Array.from({ length: storeLimits.writesPerCallMax + 1 }, () => endOf(attempt));
+      await rejectsWith(store.attempts.record(many, context), 'STORE_CALL_TOO_LARGE');
+      assert.deepEqual(await store.attempts.record([], context), []);
+    },
+  },
+  {
+    name: 'takes the largest call',
+    async run({ store }) {
+      const agent = await sampleSession(store, 'agent-1');
+      const places = Array.from({ length: 1_000 }, () => agent);
+      await store.queue.enqueue(
+        places.map(() => sampleEntry()),
+        context,
+      );
+      const attempts = await claimAll(store, places);
+      assert.equal(attempts.length, 1_000);
+      const ends = attempts.map((attempt, index) =>
+        endOf(attempt, 'completed', { output: samplePayload(index % 256) }),
+      );
+      const results = await store.attempts.record([...attempts.map(acceptanceOf), ...ends], context);
+      assert.ok(results.every(({ result }) => result === 'persisted'));
+      const last = await store.jobs.lease(attempts[999]?.leaseId ?? '', context);
+      assert.deepEqual(Buffer.from(last.output?.value ?? []), Buffer.from([999 % 256]));
+    },
+  },
+];

@@ -1,0 +1,23 @@
+import { attemptStoreCases } from './attempt-cases.ts';
+import type { StoreCase } from './compliance-case.ts';
+import { jobStoreCases } from './job-cases.ts';
+import { logStoreCases } from './log-cases.ts';
+import { leaseQueueCases } from './queue-cases.ts';
+import { sessionStoreCases } from './session-cases.ts';
+import { storeLifeCases } from './signal-cases.ts';
+
+/**
+ * What every `DroverStore` does, for any test runner: give each case an empty store of its own.
+ *
+ * ```ts
+ * test.each(storeCases)('$name', async ({ run }) => run(await emptyStore()));
+ * ```
+ */
+export const storeCases: readonly StoreCase[] = [
+  ...leaseQueueCases,
+  ...attemptStoreCases,
+  ...sessionStoreCases,
+  ...jobStoreCases,
+  ...logStoreCases,
+  ...storeLifeCases,
+];
