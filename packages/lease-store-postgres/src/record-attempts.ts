@@ -106,11 +106,13 @@ export class RecordAttempts {
       'record_settle',
       `with w as materialized (
          select * from unnest(${keys}) with ordinality as w(lease_id, attempt, agent_id, epoch, no))
-       select w.no, l.state as live_state, coalesce(h.outcome, a.outcome) as outcome, h.outcome is not null as final, h.job_id
+       select w.no, l.state as live_state, coalesce(h.outcome, a.outcome) as outcome, h.outcome is not null as final,
+              coalesce(h.job_id, j.job_id) as job_id
          from w
          left join lateral (select l.state from ${s}.leases l where ${bound} offset 0) l on true
          left join lateral (
            select l.outcome, l.job_id from ${s}.lease_history l where ${bound} limit 1) h on true
+         left join lateral (select l.job_id from ${s}.leases l where l.lease_id = w.lease_id offset 0) j on true
          left join lateral (
            select l.outcome from ${s}.attempt_history l where ${bound} limit 1) a on true`,
     );

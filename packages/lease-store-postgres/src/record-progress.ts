@@ -31,9 +31,8 @@ export class RecordProgress {
     checkCount('entries', entries.length, storeLimits.writesPerCallMax);
     const newest = new Map<string, ProgressEntry>();
     for (const entry of entries) {
-      if (isUuid(entry.leaseId) && entry.attempt >= (newest.get(entry.leaseId)?.attempt ?? 1)) {
-        newest.set(entry.leaseId, entry);
-      }
+      if (!isUuid(entry.leaseId) || !Number.isSafeInteger(entry.attempt) || entry.attempt > 2 ** 31 - 1) continue;
+      newest.set(`${entry.leaseId} ${entry.attempt}`, entry);
     }
     if (newest.size === 0) return;
     const rows = [...newest.values()].sort((a, b) => (a.leaseId < b.leaseId ? -1 : 1));

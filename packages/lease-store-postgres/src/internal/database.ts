@@ -47,6 +47,9 @@ export interface DatabaseOptions {
   readonly callTimeoutMs: number;
 }
 
+/** Connections whose error event has a listener, of all databases. */
+const guarded = new WeakSet<PostgresConnection>();
+
 /**
  * Calls to the database with a time limit, an abort signal and errors that say what to do. Nothing that happens to a
  * connection hangs a call or ends the process; a later call gets a new connection.
@@ -171,8 +174,12 @@ export class Database {
    * once and kept.
    */
   async #prepare(connection: PostgresConnection): Promise<void> {
-    // A connection that fails while it is taken tells its owner twice: by the query and by this event.
-    connection.on('error', (error) => this.#deps.logger.debug({ err: error }, 'a database connection failed'));
+    if (!guarded.has(connection)) {
+      guarded.add(connection);
+      // A connection that fails while it is taken says so twice: to the query, and by an event that would end the
+      // process if nobody listened.
+      connection.on('error', () => undefined);
+    }
     const { callTimeoutMs } = this.#options;
     await connection.query({
       text: [

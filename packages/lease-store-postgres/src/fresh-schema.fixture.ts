@@ -1,0 +1,74 @@
+import { randomBytes } from 'node:crypto';
+import { Pool } from 'pg';
+import type { StoreSubject } from '@drover/lease-store/testing';
+import { createPostgresStore, type PostgresStoreDeps, type PostgresStoreOptions } from './postgres-store.ts';
+import { migrate } from './migrate.ts';
+
+/** Where the Postgres of the test run is. */
+export function testPostgresUrl(): string {
+  const url = process.env['DROVER_TEST_POSTGRES_URL'];
+  if (!url) throw new Error('This test run has no Postgres: DROVER_TEST_POSTGRES_URL is not set.');
+  return url;
+}
+
+/** A schema of its own in the Postgres of the test run, with a pool; both go with it. */
+export interface FreshSchema extends AsyncDisposable {
+  readonly schema: string;
+  readonly pool: Pool;
+  /** Makes a store on it, closed with it. */
+  store(options?: PostgresStoreOptions, deps?: Partial<PostgresStoreDeps>): StoreSubject['store'];
+  /** Closes the stores and empties the tables. */
+  empty(): Promise<void>;
+  /** Lets time pass: everything that is stored moves into the past. */
+  elapse(ms: number): Promise<void>;
+}
+
+/** Columns whose age a store looks at. */
+const timeColumns = [
+  ['leases', 'created_at'],
+  ['leases', 'assigned_at'],
+  ['leases', 'due_at'],
+  ['agents', 'opened_at'],
+  ['agents', 'quarantined_until'],
+  ['servers', 'beat_at'],
+  ['servers', 'left_at'],
+  ['jobs', 'created_at'],
+] as const;
+
+const emptied = [
+  ...['leases', 'lease_classes', 'lease_history', 'attempt_history', 'agents', 'servers'],
+  ...['jobs', 'logs', 'log_chunks', 'progress'],
+];
+
+/** Makes a migrated schema. */
+export async function freshSchema(): Promise<FreshSchema> {
+  const schema = `test_${randomBytes(8).toString('hex')}`;
+  const pool = new Pool({ connectionString: testPostgresUrl(), max: 10 });
+  await migrate(pool, { schema });
+  const stores: StoreSubject['store'][] = [];
+  return {
+    schema,
+    pool,
+    store: (options, deps) => {
+      const store = createPostgresStore({ pool, ...deps }, { schema, ...options });
+      stores.push(store);
+      return store;
+    },
+    empty: async () => {
+      await Promise.all(stores.splice(0).map((store) => store.close()));
+      await pool.query(`truncate ${emptied.map((table) => `${schema}.${table}`).join(', ')} restart identity`);
+    },
+    elapse: async (ms) => {
+      const by = `interval '${ms} milliseconds'`;
+      for (const [table, column] of timeColumns) {
+        await pool.query(`update ${schema}.${table} set ${column} = ${column} - ${by} where ${column} is not null`);
+      }
+      await pool.query(`update ${schema}.agents set takeovers = array(select t - ${by} from unnest(takeovers) t)`);
+    },
+    [Symbol.asyncDispose]: async () => {
+      await Promise.all(stores.map((store) => store.close()));
+      await pool.query(`drop schema ${schema} cascade`);
+      await pool.end();
+    },
+  };
+}
