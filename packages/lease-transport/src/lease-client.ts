@@ -1,5 +1,5 @@
 import { createClient, type Client, type Interceptor, type Transport } from '@connectrpc/connect';
-import { createConnectTransport, Http2SessionManager } from '@connectrpc/connect-node';
+import { createConnectTransport, createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node';
 import type { ClientHttp2Session, ClientHttp2Stream, SecureClientSessionOptions } from 'node:http2';
 import { DroverError, silentLogger, systemClock, type Clock, type LeaseClient, type Logger } from '@drover/lease-kit';
 import { LeaseService } from '@drover/lease-protocol';
@@ -21,8 +21,8 @@ export interface LeaseClientOptions {
   readonly tls?: LeaseClientTls;
   /** HTTP version. With `1.1` there are no streams, and links poll. Default `2`: one connection for everything. */
   readonly httpVersion?: '1.1' | '2';
-  /** Headers on every call, e.g. `authorization`. At most 32. */
-  readonly headers?: Readonly<Record<string, string>>;
+  /** Headers on every call, e.g. `authorization`; a function is asked at every call. At most 32. */
+  readonly headers?: Readonly<Record<string, string>> | (() => Readonly<Record<string, string>>);
   readonly pollFallback?: PollFallbackOptions;
   /** The most bytes of one message in either direction. Default 4 MiB. */
   readonly messageSizeMaxBytes?: number;
@@ -56,8 +56,8 @@ export interface ConnectedLeaseClient extends LeaseClient, AsyncDisposable {
 export const defaultMessageSizeMaxBytes = 4 * 1024 * 1024;
 
 /**
- * A server as its agents call it, over the Connect protocol: its unary calls need no HTTP trailers, which some proxies
- * drop, and its streams are plain HTTP/2. The connection is made by the first call and made again by the first call after
+ * A server as its agents call it, on one connection. Unary calls use the Connect protocol, which needs no HTTP trailers:
+ * some proxies drop them. Streams use gRPC, which servers can hold open by the thousand at the least cost. The connection is made by the first call and made again by the first call after
  * it broke. Calls throw DroverErrors: the server's own, `MESSAGE_TOO_LARGE`, or `RPC_…` for what happened on the way.
  * Aborting a call's signal makes it reject with advice `cancelled`. Throws `LEASE_CLIENT_INVALID` for a URL that is none.
  */
@@ -75,7 +75,8 @@ export function createLeaseClient(options: LeaseClientOptions, deps: LeaseClient
   const mode = new LinkMode(fallback, clock, deps.logger ?? silentLogger);
   const alwaysPolls = options.httpVersion === '1.1';
   const connection = deps.transport ? undefined : connect(options);
-  const rpc: Client<typeof LeaseService> = createClient(LeaseService, deps.transport ?? connection!.transport);
+  const rpc: Client<typeof LeaseService> = createClient(LeaseService, deps.transport ?? connection!.unary);
+  const streams = createClient(LeaseService, deps.transport ?? connection!.streams);
 
   const call = async <T>(promise: Promise<T>): Promise<T> => {
     try {
@@ -96,7 +97,7 @@ export function createLeaseClient(options: LeaseClientOptions, deps: LeaseClient
       if (alwaysPolls || untilMs !== undefined) {
         return openPollLink({ rpc, clock, untilMs, waitMs: fallback.waitMs, callTimeoutMs }, signal);
       }
-      return openStreamLink({ rpc, mode, clock, ...fallback }, signal);
+      return openStreamLink({ rpc: streams, mode, clock, ...fallback }, signal);
     },
     get linkMode() {
       return alwaysPolls || mode.pollUntilMs !== undefined ? 'polling' : 'stream';
@@ -106,9 +107,16 @@ export function createLeaseClient(options: LeaseClientOptions, deps: LeaseClient
   };
 }
 
-function connect(options: LeaseClientOptions): { readonly transport: Transport; close(): void } {
+interface Connection {
+  readonly unary: Transport;
+  readonly streams: Transport;
+  close(): void;
+}
+
+function connect(options: LeaseClientOptions): Connection {
   const messageSizeMaxBytes = options.messageSizeMaxBytes ?? defaultMessageSizeMaxBytes;
-  const headers = Object.entries(options.headers ?? {});
+  const { headers = {} } = options;
+  const headersOf = typeof headers === 'function' ? headers : () => headers;
   const common = {
     baseUrl: options.baseUrl,
     useBinaryFormat: true,
@@ -118,22 +126,25 @@ function connect(options: LeaseClientOptions): { readonly transport: Transport; 
     writeMaxBytes: messageSizeMaxBytes,
     interceptors: [
       ((next) => (request) => {
-        for (const [name, value] of headers) request.header.set(name, value);
+        for (const [name, value] of Object.entries(headersOf())) request.header.set(name, value);
         return next(request);
       }) satisfies Interceptor,
     ],
   };
   if (options.httpVersion === '1.1') {
     const transport = createConnectTransport({ ...common, httpVersion: '1.1', nodeOptions: { ...options.tls } });
-    return { transport, close: () => undefined };
+    return { unary: transport, streams: transport, close: () => undefined };
   }
   const sessionManager = new GuardedSessionManager(
     options.baseUrl,
     { pingIntervalMs: options.pingIntervalMs ?? 20_000, pingTimeoutMs: options.pingTimeoutMs ?? 10_000 },
     { ...options.tls },
   );
-  const transport = createConnectTransport({ ...common, httpVersion: '2', sessionManager });
-  return { transport, close: () => sessionManager.abort() };
+  return {
+    unary: createConnectTransport({ ...common, httpVersion: '2', sessionManager }),
+    streams: createGrpcTransport({ ...common, sessionManager }),
+    close: () => sessionManager.abort(),
+  };
 }
 
 /**

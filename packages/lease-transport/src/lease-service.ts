@@ -44,7 +44,10 @@ export function registerLeaseService(
   const maxBytes = options.messageSizeMaxBytes ?? defaultMessageSizeMaxBytes;
   const contextOf = (context: HandlerContext): CallContext => ({
     principal: deps.principalOf(context),
-    signal: context.signal,
+    // Made by the host when somebody looks at it, which an idle stream need not.
+    get signal() {
+      return context.signal;
+    },
   });
   const answer = async <T>(context: HandlerContext, run: (call: CallContext) => Promise<T>): Promise<T> => {
     try {
