@@ -1,1 +1,3 @@
-export {};
+export { createAgentCommand, type AgentReady } from './agent-command.ts';
+export { agentConfig, type AgentConfig } from './agent-config.ts';
+export { composeAgent, createConfiguredAgent, type AgentParts, type ComposedAgent } from './compose-agent.ts';

@@ -23,7 +23,7 @@ export function createFleetClient(url: string): FleetClient {
     url,
     jobs: createClient(JobService, transport),
     fleet: createClient(FleetService, transport),
-    content: createRemoteContentStore({ transport }),
+    content: createRemoteContentStore({}, { transport }),
     [Symbol.dispose]: () => sessions.abort(),
   };
 }

@@ -1,0 +1,101 @@
+import { addConfigOptions, configFromCommand, exitCodes, listenForStop } from '@drover/app-config';
+import type { LeaseAgent, LeaseAgentEvent } from '@drover/lease-agent';
+import { DroverError, type Logger } from '@drover/lease-kit';
+import { createRpcHost, type RpcHost } from '@drover/rpc-host';
+import { createLogger } from '@drover/telemetry';
+import { Command } from 'commander';
+import { agentConfig, type AgentConfig } from './agent-config.ts';
+import { createConfiguredAgent } from './compose-agent.ts';
+
+/** What a process that was started by another tells it over the IPC channel, if there is one: the first session is open. */
+export interface AgentReady {
+  readonly type: 'ready';
+  readonly agentId: string;
+}
+
+/**
+ * `drover agent`: runs an agent until SIGTERM or SIGINT. The first one takes no new leases and waits for what runs (at most
+ * `stop.grace`); the second cancels what runs. What the server has not confirmed by then stays in the journal.
+ */
+export function createAgentCommand(): Command {
+  const command = new Command('agent').description('run an agent on this machine');
+  return addConfigOptions(command, agentConfig).action(async () => {
+    const request = configFromCommand(agentConfig, command, { env: process.env, cwd: process.cwd() });
+    if (request.kind === 'print') {
+      process.stdout.write(request.text);
+      return;
+    }
+    const config = request.config.value;
+    const logger = createLogger({ ...config.log, base: { app: 'agent' } });
+    using stop = listenForStop();
+    let agent: LeaseAgent | undefined;
+    const onEvent = (event: LeaseAgentEvent): void => {
+      logEvent(event, logger);
+      if (event.type === 'session-opened' && agent) {
+        process.send?.({ type: 'ready', agentId: agent.agentId } satisfies AgentReady);
+      }
+    };
+    await using composed = await createConfiguredAgent(config, logger, onEvent);
+    agent = composed.agent;
+    await using health = await startHealth(config, agent);
+    await agent.start();
+    logger.info({ agentId: agent.agentId, server: config.server.url, health: health?.url }, 'the agent is running');
+    const ended = agent;
+    stop.drain.addEventListener('abort', () => {
+      logger.info({ signal: String(stop.drain.reason) }, 'draining; a second signal cancels what runs');
+      void ended.stop({ how: 'drain' });
+      setTimeout(() => void ended.stop({ how: 'cancel' }), config.stop.grace).unref();
+    });
+    stop.cancel.addEventListener('abort', () => void ended.stop({ how: 'cancel' }));
+    const reason = await agent.done;
+    logger.info({ reason }, 'the agent has ended');
+    if (reason === 'fenced' || reason === 'quarantined') {
+      process.exitCode = exitCodes.fenced;
+      throw new DroverError({
+        code: reason === 'fenced' ? 'AGENT_FENCED' : 'AGENT_QUARANTINED',
+        advice: 'fenced',
+        message:
+          reason === 'fenced'
+            ? `another process has opened a session as agent ${agent.agentId}: give each machine its own id`
+            : `two machines take turns as agent ${agent.agentId}, so the server has locked both out for now`,
+      });
+    }
+  });
+}
+
+/** `/healthz`: the process lives. `/readyz`: it has a session. */
+async function startHealth(config: AgentConfig, agent: LeaseAgent): Promise<RpcHost | undefined> {
+  const { host, port } = config.health;
+  if (port === undefined) return undefined;
+  const health = createRpcHost(
+    { host, port },
+    {
+      routes: () => undefined,
+      // Nothing but health is served here, and health asks for nobody.
+      principalOf: () => undefined,
+      isReady: () => {
+        const { session, condition } = agent.status();
+        if (session?.linked !== true) return { ready: false, reason: 'no session with the server' };
+        return { ready: condition === 'ready', reason: condition };
+      },
+    },
+  );
+  await health.start();
+  return health;
+}
+
+function logEvent({ type, ...fields }: LeaseAgentEvent, logger: Logger): void {
+  const lines: Record<LeaseAgentEvent['type'], readonly [level: 'debug' | 'info' | 'warn' | 'error', text: string]> = {
+    'session-opened': ['info', 'a session is open'],
+    'session-failed': ['warn', 'no session for now'],
+    'link-lost': ['warn', 'the link to the server broke'],
+    'attempt-refused': ['warn', 'an attempt was refused'],
+    'attempt-started': ['info', 'an attempt has started'],
+    'attempt-ended': ['info', 'an attempt has ended'],
+    'journal-failed': ['error', 'the journal cannot be written'],
+    'journal-recovered': ['info', 'the journal can be written again'],
+    exit: ['info', 'nothing follows'],
+  };
+  const [level, text] = lines[type];
+  logger[level](fields, text);
+}

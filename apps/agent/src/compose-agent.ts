@@ -1,0 +1,134 @@
+import 'reflect-metadata';
+import { createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node';
+import type { ContentStore } from '@drover/content-store';
+import { createRemoteContentStore } from '@drover/content-store-remote';
+import { createLeaseAgent, type LeaseAgent, type LeaseAgentEvent } from '@drover/lease-agent';
+import { LeaseHandler, type Logger } from '@drover/lease-kit';
+import { createLeaseClient, type ConnectedLeaseClient } from '@drover/lease-transport';
+import { createJobHandler } from '@drover/lease-type-job/lease-handler';
+import { createProcessRunner, type ProcessRunner } from '@drover/process-runner';
+import { createGitWorkspaceProvider } from '@drover/workspaces-git';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  container as rootContainer,
+  instanceCachingFactory,
+  type DependencyContainer,
+  type InjectionToken,
+} from 'tsyringe';
+import { agentBlobsFrom } from './agent-blobs.ts';
+import type { AgentConfig } from './agent-config.ts';
+import { version } from './version.ts';
+
+/** What the composition root hands out besides handlers. */
+export const ContentToken: InjectionToken<ContentStore> = Symbol.for('@drover/agent/ContentStore');
+export const RunnerToken: InjectionToken<ProcessRunner> = Symbol.for('@drover/agent/ProcessRunner');
+export const LoggerToken: InjectionToken<Logger> = Symbol.for('@drover/agent/Logger');
+
+/** What an agent is composed of. */
+export interface AgentParts {
+  readonly content: ContentStore;
+  readonly runner: ProcessRunner;
+  readonly logger: Logger;
+}
+
+/**
+ * The composition root: registers the parts and the handlers. A further lease type is one more registration of its handler
+ * as a singleton of `LeaseHandler`.
+ */
+export function composeAgent(config: AgentConfig, parts: AgentParts): DependencyContainer {
+  const container = rootContainer.createChildContainer();
+  container.register(ContentToken, { useValue: parts.content });
+  container.register(RunnerToken, { useValue: parts.runner });
+  container.register(LoggerToken, { useValue: parts.logger });
+
+  container.register<LeaseHandler>(LeaseHandler, {
+    useFactory: instanceCachingFactory((c) => {
+      const git = createGitWorkspaceProvider(
+        { cacheDir: join(config.state.dir, 'git') },
+        { logger: c.resolve(LoggerToken) },
+      );
+      return createJobHandler({ runner: c.resolve(RunnerToken), content: c.resolve(ContentToken), workspaces: [git] });
+    }),
+  });
+  return container;
+}
+
+/** An agent with its connections. */
+export interface ComposedAgent extends AsyncDisposable {
+  readonly agent: LeaseAgent;
+}
+
+/** Makes the agent that a configuration describes, with the job handler; it does nothing before `agent.start()`. */
+export async function createConfiguredAgent(
+  config: AgentConfig,
+  logger: Logger,
+  onEvent: (event: LeaseAgentEvent) => void,
+): Promise<ComposedAgent> {
+  await using parts = new AsyncDisposableStack();
+  const { url: baseUrl, token, tls_ca } = config.server;
+  const tls = tls_ca === undefined ? {} : { ca: await readFile(tls_ca) };
+  const authorization: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
+  let agent: LeaseAgent | undefined;
+
+  const client: ConnectedLeaseClient = parts.use(
+    createLeaseClient(
+      // The agent knows its id once it has its state folder, which is before its first call.
+      { baseUrl, tls, headers: () => ({ ...authorization, 'drover-agent-id': agent?.agentId ?? '' }) },
+      { logger },
+    ),
+  );
+  const sessions = new Http2SessionManager(baseUrl, { pingIntervalMs: 20_000, pingTimeoutMs: 10_000 }, tls);
+  parts.defer(() => sessions.abort());
+  const transport = createGrpcTransport({
+    baseUrl,
+    sessionManager: sessions,
+    interceptors: [
+      (next) => (request) => {
+        for (const [name, value] of Object.entries(authorization)) request.header.set(name, value);
+        return next(request);
+      },
+    ],
+  });
+  const content = createRemoteContentStore({}, { transport });
+  const runner = parts.use(createProcessRunner({ stateDir: join(config.state.dir, 'processes') }, { logger }));
+  const container = composeAgent(config, { content, runner, logger });
+  agent = parts.use(
+    createLeaseAgent(
+      {
+        stateDir: join(config.state.dir, 'leases'),
+        version,
+        pools: config.agent.pools,
+        properties: propertiesFrom(config.agent.properties),
+        resources: definedOnly(config.resources),
+        leasesMax: config.agent.leases_max,
+        ...(config.agent.id === undefined ? {} : { agentId: config.agent.id }),
+        ...(config.agent.name === undefined ? {} : { name: config.agent.name }),
+      },
+      {
+        client,
+        handlers: container.resolveAll<LeaseHandler>(LeaseHandler),
+        blobs: agentBlobsFrom(content),
+        logger,
+        onEvent,
+      },
+    ),
+  );
+  const moved = parts.move();
+  return { agent, [Symbol.asyncDispose]: () => moved.disposeAsync() };
+}
+
+function propertiesFrom(lines: readonly string[]): Record<string, string[]> {
+  const properties: Record<string, string[]> = {};
+  for (const line of lines) {
+    const at = line.indexOf('=');
+    (properties[line.slice(0, at)] ??= []).push(line.slice(at + 1));
+  }
+  return properties;
+}
+
+function definedOnly(values: Readonly<Record<string, number | undefined>>): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(values).filter((entry): entry is [string, number] => entry[1] !== undefined),
+  );
+}
