@@ -75,6 +75,7 @@ export class Followers {
   #tell(signal: StoreSignal): void {
     if (signal.kind === 'job') this.#wake(`job:${signal.jobId}`);
     else if (signal.kind === 'log') this.#wake(`lease:${signal.leaseId}`);
+    else if (signal.kind === 'resync') for (const key of this.#wakes.keys()) this.#wake(key);
   }
 
   #wake(key: FollowedKey): void {

@@ -123,7 +123,7 @@ function receive(
   const condition = conditions[request.condition] ?? 'unhealthy';
   if (session.report(condition, resourceCounts(request.resourcesUsedElsewhere))) sessions.recordCondition(session);
   for (const progress of request.progress) {
-    const key = keyString(progress);
-    if (session.held.has(key)) parts.progress.add(key, progress);
+    const held = session.held.get(keyString(progress));
+    if (held !== undefined) parts.progress.add(held.key, progress, held.jobId);
   }
 }

@@ -10,7 +10,7 @@ export interface AssignmentLoopDeps {
   readonly sources: readonly TaskSource[];
   readonly policyOf: (agentId: string) => AgentPolicy;
   /** Sessions that may have been bound to without an answer: compare them with the store. */
-  readonly audit: (sessions: readonly LeaseSession[]) => void;
+  readonly doubt: (sessions: readonly LeaseSession[]) => void;
   readonly clock: Clock;
   readonly random: () => number;
   readonly logger: Logger;
@@ -140,6 +140,7 @@ export class AssignmentLoop {
         this.#retry.succeeded();
         continue;
       }
+      // They are wanted again when they were compared with the store, or now if it was the source that failed.
       await this.#retry.wait(signal);
       for (const session of failed) if (session.takesWork) this.#wanted.add(session);
     }
@@ -201,7 +202,7 @@ export class AssignmentLoop {
         if (enabled && !inDowntime) this.#hungry.add(session);
       }
     }
-    if (failed.size > 0) this.#deps.audit([...failed]);
+    if (failed.size > 0) this.#deps.doubt([...failed]);
     return [...failed];
   }
 }

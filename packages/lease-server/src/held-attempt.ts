@@ -12,6 +12,8 @@ export interface HeldAttempt {
   readonly initial: 'offered' | 'accepted' | 'cancelling';
   cancelWished: boolean;
   cancelReason: string;
+  /** The job of its lease, once the store has said so. */
+  jobId: string | undefined;
 }
 
 /** An attempt as the session keeps it. */
@@ -20,6 +22,7 @@ export function heldAttempt(
   source: string,
   initial: HeldAttempt['initial'] = 'offered',
   cancelReason = '',
+  jobId?: string,
 ): HeldAttempt {
   return {
     key: keyString(attempt),
@@ -29,5 +32,6 @@ export function heldAttempt(
     initial,
     cancelWished: initial === 'cancelling',
     cancelReason,
+    jobId,
   };
 }

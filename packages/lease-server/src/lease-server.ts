@@ -85,16 +85,17 @@ class Server implements LeaseServer {
     this.#audit = new SessionAudit(timing.auditMs, {
       attempts: store.attempts,
       holding: () => this.#sessions.holding(),
+      changed: (session) => this.#loop.changed(session),
       clock,
       random,
       logger,
       principal,
     });
-    const audit = this.#audit.add.bind(this.#audit);
+    const doubt = this.#audit.doubt.bind(this.#audit);
     this.#loop = new AssignmentLoop(timing, {
       sources: deps.sources,
       policyOf: deps.policyOf ?? (() => ({ enabled: true, inDowntime: false })),
-      audit,
+      doubt,
       clock,
       random,
       logger,
@@ -116,7 +117,7 @@ class Server implements LeaseServer {
       },
     );
     this.endpoint = agentLink(parts, this.#sessions);
-    this.placement = createLocalPlacement({ loop: this.#loop, open: () => this.#state === 'running', audit });
+    this.placement = createLocalPlacement({ loop: this.#loop, open: () => this.#state === 'running', doubt });
   }
 
   start(): Promise<void> {
@@ -157,6 +158,8 @@ class Server implements LeaseServer {
     this.#state = 'running';
     this.#unlisten = this.#parts.store.signals.listen((signal) => {
       if (signal.kind === 'fenced') this.#sessions.fence(signal.agentId, signal.epoch);
+      // A fence that was missed shows at the session's next write, or in its agent's absence.
+      if (signal.kind === 'resync') this.#audit.add([...this.#sessions.holding()]);
       if (signal.kind !== 'cancel') return;
       const session = this.#sessions.ofAgent(signal.agentId);
       if (session !== undefined) this.#audit.add([session]);

@@ -32,6 +32,8 @@ export interface SessionLink {
 export interface SessionHost {
   /** Persist; answer with {@link LeaseSession.written}. */
   write(session: LeaseSession, writeId: number, writes: readonly ServerWrite<AgentReport>[]): void;
+  /** That an agent took an attempt of this job is persisted. */
+  accepted(jobId: string): void;
   /** An attempt's end is persisted. */
   settled(session: LeaseSession, held: HeldAttempt, outcome: AttemptOutcome, result: SettledResult): void;
   /** Nothing follows. */
@@ -71,6 +73,8 @@ export class LeaseSession {
   condition: AgentCondition = 'ready';
   /** Sources are being asked about it. */
   asking = false;
+  /** A call that may have bound attempts to it failed: it gets no more before it was compared with the store. */
+  uncertain = false;
   drain: { readonly source: string; readonly reason: string; readonly untilMs: number } | undefined;
   /** A newer session of another process is known to exist. */
   newerProcess = false;
@@ -141,6 +145,7 @@ export class LeaseSession {
       this.#link !== undefined &&
       this.#state.phase === 'active' &&
       this.condition === 'ready' &&
+      !this.uncertain &&
       this.#exclusive === 0 &&
       this.held.size + this.#reserved.size < this.traits.leasesMax
     );
@@ -186,7 +191,13 @@ export class LeaseSession {
     }
     answer.forEach((result, index) => {
       const { key, outcome } = outcomes[index]!;
-      if (outcome === undefined || result.result !== 'persisted') return;
+      if (result.result !== 'persisted') return;
+      const held = this.held.get(key);
+      if (held !== undefined) held.jobId ??= result.jobId;
+      if (outcome === undefined) {
+        if (result.jobId !== undefined) this.#host.accepted(result.jobId);
+        return;
+      }
       const { final = false, jobId } = result;
       this.#results.set(key, { outcome, result: jobId === undefined ? { final } : { final, jobId } });
     });
@@ -349,7 +360,7 @@ export class LeaseSession {
 
 /** A record of the store as a session holds it. */
 export function heldAttemptOf(record: BoundAttemptRecord): HeldAttempt {
-  return heldAttempt(record, record.source, record.state, record.cancelReason);
+  return heldAttempt(record, record.source, record.state, record.cancelReason, record.jobId);
 }
 
 function keyOf({ leaseId, attempt }: AssignedAttempt): AttemptKey {

@@ -11,7 +11,7 @@ export interface LocalPlacementDeps {
   /** False while the server drains or stops. */
   readonly open: () => boolean;
   /** Sessions that may have been bound to without an answer. */
-  readonly audit: (sessions: readonly LeaseSession[]) => void;
+  readonly doubt: (sessions: readonly LeaseSession[]) => void;
 }
 
 /** Most hungry agents that are looked at for one draft; one that fits none of them waits and is claimed. */
@@ -82,7 +82,7 @@ function reservation(
       if (!open) return;
       const sessions = [...free()];
       for (const session of sessions) deps.loop.changed(session);
-      if (sessions.length > 0) deps.audit(sessions);
+      if (sessions.length > 0) deps.doubt(sessions);
     },
   };
 }

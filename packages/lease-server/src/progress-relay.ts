@@ -1,11 +1,12 @@
 import type { Clock, Logger, Principal, ScheduledCall } from '@drover/lease-kit';
 import type { LeaseProgress } from '@drover/lease-protocol';
-import type { JobStore } from '@drover/lease-store';
+import type { JobStore, StoreSignals } from '@drover/lease-store';
 import { isLasting } from './store-retry.ts';
 
 /** What a relay works with. */
 export interface ProgressRelayDeps {
   readonly jobs: Pick<JobStore, 'recordProgress'>;
+  readonly signals: Pick<StoreSignals, 'announce'>;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly principal: Principal;
@@ -16,7 +17,10 @@ const entriesMax = 4_096;
 const waitingMax = 4 * entriesMax;
 const messageLengthMax = 1_024;
 
-type Entry = Parameters<JobStore['recordProgress']>[0][number];
+type Entry = Parameters<JobStore['recordProgress']>[0][number] & {
+  /** Whose watchers are told; absent while it is not known. */
+  readonly jobId?: string;
+};
 
 /** Carries the newest progress of attempts to the store, each at most once in an interval. Losing some does no harm. */
 export class ProgressRelay {
@@ -33,13 +37,14 @@ export class ProgressRelay {
   }
 
   /** Replaces what waits for the same attempt. */
-  add(key: string, progress: LeaseProgress): void {
+  add(key: string, progress: LeaseProgress, jobId: string | undefined): void {
     if (this.#stopped || (this.#newest.size >= waitingMax && !this.#newest.has(key))) return;
     this.#newest.set(key, {
       leaseId: progress.leaseId,
       attempt: progress.attempt,
       percent: Math.min(100, progress.percent),
       message: progress.message.slice(0, messageLengthMax),
+      ...(jobId === undefined ? {} : { jobId }),
     });
     this.#schedule();
   }
@@ -66,9 +71,11 @@ export class ProgressRelay {
       for (const [key] of batch) this.#newest.delete(key);
       try {
         await this.#deps.jobs.recordProgress(
-          batch.map(([, entry]) => entry),
+          batch.map(([, { jobId: _jobId, ...entry }]) => entry),
           { principal: this.#deps.principal },
         );
+        const jobIds = new Set(batch.map(([, { jobId }]) => jobId));
+        for (const jobId of jobIds) if (jobId !== undefined) this.#deps.signals.announce({ kind: 'job', jobId });
       } catch (error) {
         this.#deps.logger.warn({ err: error, entries: batch.length }, 'progress was not stored');
         if (isLasting(error)) continue;

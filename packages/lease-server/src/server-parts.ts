@@ -55,6 +55,6 @@ export function serverParts(
       { ...timing, pendingWritesMax: limits.pendingWritesMax, principal },
       { attempts: store.attempts, clock, random, logger },
     ),
-    progress: new ProgressRelay(timing.progressMs, { jobs: store.jobs, clock, logger, principal }),
+    progress: new ProgressRelay(timing.progressMs, { ...store, clock, logger, principal }),
   };
 }

@@ -9,6 +9,8 @@ export interface SessionAuditDeps {
   readonly attempts: Pick<AttemptStore, 'boundTo'>;
   /** The sessions that hold attempts now. */
   readonly holding: () => Iterable<LeaseSession>;
+  /** A session may take work again, or no more. */
+  readonly changed: (session: LeaseSession) => void;
   readonly clock: Clock;
   readonly random: () => number;
   readonly logger: Logger;
@@ -52,6 +54,15 @@ export class SessionAudit {
     this.#due.clear();
   }
 
+  /** Compares these soon; until then they get no work, since nobody knows what they have. */
+  doubt(sessions: readonly LeaseSession[]): void {
+    for (const session of sessions) {
+      session.uncertain = true;
+      this.#deps.changed(session);
+    }
+    this.add(sessions);
+  }
+
   /** Compares these soon. */
   add(sessions: readonly LeaseSession[]): void {
     if (this.#stopping.signal.aborted) return;
@@ -92,10 +103,15 @@ export class SessionAudit {
       if (record.state === 'cancelling') session.wishCancel(keyString(record), record.cancelReason ?? '');
     }
     const missing = records.filter((record) => !session.held.has(keyString(record)));
-    if (missing.length === 0) return;
     // What came or went while the store answered may be what seems to be missing.
-    if (session.version === version && !session.asking) return session.assign(missing.map(heldAttemptOf));
-    await delay(this.#deps.clock, againMs, this.#stopping.signal);
-    this.#due.add(session);
+    if (missing.length > 0 && (session.version !== version || session.asking)) {
+      await delay(this.#deps.clock, againMs, this.#stopping.signal);
+      this.#due.add(session);
+      return;
+    }
+    session.assign(missing.map(heldAttemptOf));
+    if (!session.uncertain) return;
+    session.uncertain = false;
+    this.#deps.changed(session);
   }
 }

@@ -13,7 +13,7 @@ import { LogRelay } from './log-relay.ts';
 import type { ServerParts } from './server-parts.ts';
 import { agentNotAuthorized, serverStopping, sessionEndError, sessionsFull, sessionUnknown } from './session-errors.ts';
 import { isLasting, StoreRetry } from './store-retry.ts';
-import { listDigest, type AgentReport } from './wire-copies.ts';
+import { listDigest, listEntriesMax, type AgentReport } from './wire-copies.ts';
 
 /** Who a registry tells. */
 export interface SessionRegistryDeps {
@@ -123,7 +123,8 @@ export class SessionRegistry implements SessionHost {
             epoch: opened.epoch,
             heartbeatMs: this.#parts.timing.heartbeatMs,
             sessionTimeoutMs: this.#parts.timing.sessionTimeoutMs + this.#parts.timing.sessionGraceMs,
-            leasesMax: Math.max(traits.leasesMax, opened.rebound.length),
+            // Twice: what a call without an answer had bound comes on top, and the agent lets it wait.
+            leasesMax: Math.min(listEntriesMax, Math.max(2 * traits.leasesMax, opened.rebound.length)),
             digest: listDigest,
           },
           instanceNonce: request.instanceNonce,
@@ -192,6 +193,10 @@ export class SessionRegistry implements SessionHost {
     if (ready.length === prepared.length) add(ready);
     // Preparing never rejects: what the content store cannot give becomes the attempt's reason.
     else void Promise.all(prepared).then(add);
+  }
+
+  accepted(jobId: string): void {
+    this.#parts.store.signals.announce({ kind: 'job', jobId });
   }
 
   settled(session: LeaseSession, held: HeldAttempt, outcome: AttemptOutcome, result: SettledResult): void {

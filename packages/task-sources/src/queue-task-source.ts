@@ -180,7 +180,7 @@ class QueueTaskSource {
   #startLooking(): void {
     this.#stale = true;
     this.#unlisten = this.#signals?.listen((signal) => {
-      if (signal.kind === 'work' && signal.source === this.#name) this.#mayHaveWork();
+      if (signal.kind === 'resync' || (signal.kind === 'work' && signal.source === this.#name)) this.#mayHaveWork();
     });
     this.#schedulePoll();
   }
