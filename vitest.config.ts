@@ -20,7 +20,7 @@ export default defineConfig({
   environments: { __vitest__: { resolve: { conditions, externalConditions: conditions } } },
   test: {
     maxWorkers: 2,
-    reporters: tallyFile === undefined ? ['default'] : ['dot', createTallyReporter(tallyFile, root)],
+    reporters: tallyFile === undefined ? ['default'] : ['minimal', createTallyReporter(tallyFile, root)],
     // One Postgres for the whole run, and only for a run with files that need it.
     globalSetup: [`${root}/tools/checks/src/test-postgres.setup.ts`],
     projects: folders.map(({ name, dir }) => ({

@@ -3,7 +3,7 @@ export function limitsKeys(markdown: string): Set<string> {
   return new Set([...markdown.matchAll(/^\| `([a-z0-9-]+)` +\|/gm)].map((match) => match[1]!));
 }
 
-/** The key that the name of a skipped test carries, as in `kills the group [limits:needs-cgroup]`. */
+/** The key that the name of a skipped test carries, as in `kills the group [limits:needs-cgroup]`; the innermost counts. */
 export function limitsKeyOf(testName: string): string | undefined {
-  return /\[limits:([a-z0-9-]+)\]/.exec(testName)?.[1];
+  return [...testName.matchAll(/\[limits:([a-z0-9-]+)\]/g)].at(-1)?.[1];
 }

@@ -32,7 +32,7 @@ export function runCommand(
       NX_ISOLATE_PLUGINS: 'false',
       NX_TUI: 'false',
       NX_NO_CLOUD: 'true',
-      ...(process.stdout.isTTY ? { FORCE_COLOR: '1' } : {}),
+      ...(process.stdout.isTTY ? { FORCE_COLOR: '1' } : { NO_COLOR: '1' }),
       ...options.env,
     },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -20,13 +20,19 @@ const file = (tally: Partial<FileTally>): FileTally => ({
 const run = { projects: ['lease-kit'], status: 0, output: 'log' };
 
 test('tests are added up over files, and a skip carries the key of its name', () => {
-  const files = [file({}), file({ passed: 1, skipped: ['boots [limits:needs-kvm]', 'flies'] })];
+  const files = [
+    file({}),
+    file({ passed: 1, skipped: ['as root [limits:root-only] > boots [limits:needs-kvm]', 'flies'] }),
+  ];
   expect(countTests({ files, strayErrors: [] }, run)).toMatchObject({
     passed: 3,
     failed: 0,
     testsRun: 3,
     skips: [
-      { name: 'packages/lease-kit/src/clock.test.ts: boots [limits:needs-kvm]', key: 'needs-kvm' },
+      {
+        name: 'packages/lease-kit/src/clock.test.ts: as root [limits:root-only] > boots [limits:needs-kvm]',
+        key: 'needs-kvm',
+      },
       { name: 'packages/lease-kit/src/clock.test.ts: flies', key: undefined },
     ],
   });
