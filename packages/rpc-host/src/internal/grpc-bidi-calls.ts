@@ -27,6 +27,10 @@ import { GrpcCallContext } from './grpc-call-context.ts';
 export interface BidiMethod {
   readonly method: DescMethodBiDiStreaming;
   readonly implementation: MethodImpl<DescMethodBiDiStreaming>;
+  /** Longest message that is received; absent: the host's limit. */
+  readonly readMaxBytes?: number | undefined;
+  /** Longest message that is sent; absent: the host's limit. */
+  readonly writeMaxBytes?: number | undefined;
 }
 
 /** What {@link GrpcBidiCalls} needs. */
@@ -69,10 +73,11 @@ export class GrpcBidiCalls {
     for (const call of this.#open) call.abort(reason);
   }
 
-  async #serve({ method, implementation }: BidiMethod, stream: ServerHttp2Stream, headers: IncomingHttpHeaders) {
+  async #serve(bidi: BidiMethod, stream: ServerHttp2Stream, headers: IncomingHttpHeaders) {
+    const { method, implementation } = bidi;
     const { limits, gate, interceptors } = this.#deps;
     const call = new AbortController();
-    const requests = new EnvelopeReader(stream, limits.messageReceiveSizeBytesMax, (payload) =>
+    const requests = new EnvelopeReader(stream, bidi.readMaxBytes ?? limits.messageReceiveSizeBytesMax, (payload) =>
       fromBinary(method.input, payload),
     );
     call.signal.addEventListener('abort', () => requests.fail(call.signal.reason as Error), { once: true });
@@ -106,7 +111,7 @@ export class GrpcBidiCalls {
       await gate(context);
       context.forgetRequestHeader();
       const response = await invoke(implementation, context, requests, interceptors);
-      for await (const message of response.message) await this.#send(stream, context, method.output, message);
+      for await (const message of response.message) await this.#send(stream, context, bidi, message);
     } catch (error) {
       failure = ConnectError.from(error, Code.Internal);
     }
@@ -115,11 +120,12 @@ export class GrpcBidiCalls {
     end(stream, context, failure);
   }
 
-  async #send(stream: ServerHttp2Stream, context: GrpcCallContext, output: DescMessage, message: object) {
+  async #send(stream: ServerHttp2Stream, context: GrpcCallContext, bidi: BidiMethod, message: object) {
+    const { output } = bidi.method;
     const payload = toBinary(output, create(output, message as MessageInitShape<DescMessage>));
-    const { messageSendSizeBytesMax } = this.#deps.limits;
-    if (payload.length > messageSendSizeBytesMax) {
-      const text = `message size ${payload.length} is larger than the limit of ${messageSendSizeBytesMax} bytes`;
+    const sizeBytesMax = bidi.writeMaxBytes ?? this.#deps.limits.messageSendSizeBytesMax;
+    if (payload.length > sizeBytesMax) {
+      const text = `message size ${payload.length} is larger than the limit of ${sizeBytesMax} bytes`;
       throw new ConnectError(text, Code.ResourceExhausted);
     }
     if (stream.destroyed) throw context.signal.reason ?? new ConnectError('The caller went away.', Code.Canceled);
