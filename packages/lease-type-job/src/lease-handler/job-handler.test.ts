@@ -3,7 +3,6 @@ import {
   collectBytes,
   createMemoryContentStore,
   digestOfBytes,
-  type MemoryContentStoreDeps,
 } from '@drover/content-store';
 import { silentLogger, systemClock, type HandlerResult, type LeaseContext, type StopReason } from '@drover/lease-kit';
 import { createProcessRunner, type ProcessRunner } from '@drover/process-runner';
