@@ -21,7 +21,7 @@ const checks: Check[] = [
   commandCheck('buf lint', 'buf', ['lint']),
   protoBreakingCheck,
   generatedCodeCheck,
-  commandCheck('dead code', 'knip', ['--no-progress']),
+  commandCheck('dead code', 'knip', ['--no-progress', '--no-config-hints']),
   commandCheck('dependency drift', 'sherif', ['--fail-on-warnings']),
   packagesCheck,
   testCheck,

@@ -73,7 +73,9 @@ async function problemsOf(archive: Buffer): Promise<string[]> {
   const { messages, pkg } = await publint({ pack: { tarball: bytes.buffer }, strict: true });
   const analysis = await checkPackage(createPackageFromTarballData(bytes));
   const typeProblems = analysis.types === false ? ['ships no types'] : analysis.problems.flatMap(typeProblemText);
-  return [...messages.map((message) => formatMessage(message, pkg) ?? message.code), ...typeProblems];
+  // The condition that leads to the source is for this checkout; what it names is not published, on purpose.
+  const published = messages.filter(({ path }) => !path.includes('@drover/source'));
+  return [...published.map((message) => formatMessage(message, pkg) ?? message.code), ...typeProblems];
 }
 
 type TypeProblem = Extract<Awaited<ReturnType<typeof checkPackage>>, { problems: unknown }>['problems'][number];
