@@ -6,7 +6,6 @@ import {
   digestOfBytes,
   formatDigest,
   isZstdError,
-  zstdCompressBytes,
   zstdDecompressBytes,
   type CallOptions,
   type Digest,
@@ -20,7 +19,7 @@ import { errorFromStatus } from './error-from-remote.ts';
 import type { KnownCapabilities } from './remote-capabilities.ts';
 import type { Retry } from './retry.ts';
 import { digestToWire } from './wire-digest.ts';
-import { worthCompressing } from './worth-compressing.ts';
+import { compressedIfShorter } from './worth-compressing.ts';
 
 interface Waiting<Answer> {
   readonly digest: Digest;
@@ -85,8 +84,9 @@ export class BlobBatcher {
     const requests = await Promise.all(
       unique(batch).map(async ({ digest, bytes, capabilities }) => {
         const plain = { digest: digestToWire(digest), data: bytes! };
-        if (!capabilities.zstdBatchUpdates || !(await worthCompressing(bytes!))) return plain;
-        return { ...plain, data: await zstdCompressBytes(bytes!), compressor: Compressor_Value.ZSTD };
+        if (!capabilities.zstdBatchUpdates) return plain;
+        const data = await compressedIfShorter(bytes!);
+        return data === undefined ? plain : { ...plain, data, compressor: Compressor_Value.ZSTD };
       }),
     );
     const request = { instanceName: this.#instanceName, requests };

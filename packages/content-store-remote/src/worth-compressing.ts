@@ -6,8 +6,14 @@ export const compressionSampleBytes = 64 * 1024;
 /** Blobs below this size gain nothing by compression. */
 const sizeBytesMin = 1024;
 
-/** Whether bytes that begin like `sample` get shorter by at least a tenth. */
+/** `bytes` as zstd if that is shorter by at least a tenth. */
+export async function compressedIfShorter(bytes: Uint8Array): Promise<Uint8Array | undefined> {
+  if (bytes.byteLength < sizeBytesMin) return undefined;
+  const compressed = await zstdCompressBytes(bytes);
+  return compressed.byteLength <= bytes.byteLength * 0.9 ? compressed : undefined;
+}
+
+/** Whether a blob that begins like `sample` is likely to get shorter by at least a tenth. */
 export async function worthCompressing(sample: Uint8Array): Promise<boolean> {
-  if (sample.byteLength < sizeBytesMin) return false;
-  return (await zstdCompressBytes(sample)).byteLength <= sample.byteLength * 0.9;
+  return (await compressedIfShorter(sample)) !== undefined;
 }

@@ -33,7 +33,9 @@ export function zstdDecompressed(source: AsyncIterable<Uint8Array>): AsyncIterab
 /** `bytes` as one zstd frame. */
 export function zstdCompressBytes(bytes: Uint8Array): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
-    zlib.zstdCompress(bytes, compressParams(), (error, result) => (error ? reject(error) : resolve(result)));
+    // Told the size, zstd takes a context that fits, which is several times faster for small blobs.
+    const options = { ...compressParams(), pledgedSrcSize: bytes.byteLength };
+    zlib.zstdCompress(bytes, options, (error, result) => (error ? reject(error) : resolve(result)));
   });
 }
 

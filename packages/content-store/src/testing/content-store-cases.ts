@@ -25,7 +25,7 @@ export const contentStoreCases: readonly ComplianceCase<ContentStore>[] = [
   {
     name: 'gives back what was written, whatever the size',
     async run(store) {
-      for (const sizeBytes of [1, 1000, 65_536, 262_145, 5 * 1024 * 1024 + 3]) {
+      for (const sizeBytes of [1, 1000, 65_536, 262_145, 2 * 1024 * 1024 + 3]) {
         for (const bytes of [sampleBytes(sizeBytes), sampleText(sizeBytes)]) {
           const digest = digestOfBytes(bytes);
           assert.equal(await isThere(store, digest), false);
@@ -74,14 +74,17 @@ export const contentStoreCases: readonly ComplianceCase<ContentStore>[] = [
   {
     name: 'refuses bytes that do not match their digest, and keeps nothing of them',
     async run(store) {
-      for (const sizeBytes of [100, 3 * 1024 * 1024]) {
+      for (const sizeBytes of [100, 1024 * 1024]) {
         const bytes = sampleBytes(sizeBytes);
         const digest = digestOfBytes(bytes);
         const changed = Uint8Array.from(bytes);
         changed[sizeBytes - 1]! ^= 1;
         await rejectsWith(store.write(digest, changed), 'DIGEST_MISMATCH');
         await rejectsWith(store.write(digest, bytes.subarray(1)), 'DIGEST_MISMATCH');
-        await rejectsWith(store.write(digest, chunksOf(Buffer.concat([bytes, bytes]), 60)), 'DIGEST_MISMATCH');
+        await rejectsWith(
+          store.write(digest, chunksOf(Buffer.concat([bytes, bytes]), 60 + Math.floor(sizeBytes / 100))),
+          'DIGEST_MISMATCH',
+        );
         const wrongSize = { hash: digest.hash, sizeBytes: sizeBytes + 1 };
         await rejectsWith(store.write(wrongSize, bytes), 'DIGEST_MISMATCH');
         assert.equal((await store.findMissing([digest, wrongSize])).length, 2);
@@ -200,7 +203,7 @@ export const contentStoreCases: readonly ComplianceCase<ContentStore>[] = [
   {
     name: 'lets a reader stop early, by itself or by abort',
     async run(store) {
-      const bytes = sampleBytes(4 * 1024 * 1024);
+      const bytes = sampleBytes(2 * 1024 * 1024);
       const digest = digestOfBytes(bytes);
       await store.write(digest, bytes);
       for await (const chunk of store.read(digest)) {
