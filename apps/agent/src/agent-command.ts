@@ -28,25 +28,24 @@ export function createAgentCommand(): Command {
     const config = request.config.value;
     const logger = createLogger({ ...config.log, base: { app: 'agent' } });
     using stop = listenForStop();
-    let agent: LeaseAgent | undefined;
     const onEvent = (event: LeaseAgentEvent): void => {
       logEvent(event, logger);
-      if (event.type === 'session-opened' && agent) {
-        process.send?.({ type: 'ready', agentId: agent.agentId } satisfies AgentReady);
+      // The first event comes after the start, so the agent below is there.
+      if (event.type === 'session-opened') {
+        process.send?.({ type: 'ready', agentId: composed.agent.agentId } satisfies AgentReady);
       }
     };
     await using composed = await createConfiguredAgent(config, logger, onEvent);
-    agent = composed.agent;
+    const { agent } = composed;
     await using health = await startHealth(config, agent);
     await agent.start();
     logger.info({ agentId: agent.agentId, server: config.server.url, health: health?.url }, 'the agent is running');
-    const ended = agent;
     stop.drain.addEventListener('abort', () => {
       logger.info({ signal: String(stop.drain.reason) }, 'draining; a second signal cancels what runs');
-      void ended.stop({ how: 'drain' });
-      setTimeout(() => void ended.stop({ how: 'cancel' }), config.stop.grace).unref();
+      void agent.stop({ how: 'drain' });
+      setTimeout(() => void agent.stop({ how: 'cancel' }), config.stop.grace).unref();
     });
-    stop.cancel.addEventListener('abort', () => void ended.stop({ how: 'cancel' }));
+    stop.cancel.addEventListener('abort', () => void agent.stop({ how: 'cancel' }));
     const reason = await agent.done;
     logger.info({ reason }, 'the agent has ended');
     if (reason === 'fenced' || reason === 'quarantined') {

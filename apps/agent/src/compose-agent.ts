@@ -69,12 +69,10 @@ export async function createConfiguredAgent(
   const { url: baseUrl, token, tls_ca } = config.server;
   const tls = tls_ca === undefined ? {} : { ca: await readFile(tls_ca) };
   const authorization: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
-  let agent: LeaseAgent | undefined;
-
   const client: ConnectedLeaseClient = parts.use(
     createLeaseClient(
-      // The agent knows its id once it has its state folder, which is before its first call.
-      { baseUrl, tls, headers: () => ({ ...authorization, 'drover-agent-id': agent?.agentId ?? '' }) },
+      // Asked at each call, when the agent below is there and knows its id.
+      { baseUrl, tls, headers: () => ({ ...authorization, 'drover-agent-id': agent.agentId }) },
       { logger },
     ),
   );
@@ -93,7 +91,7 @@ export async function createConfiguredAgent(
   const content = createRemoteContentStore({}, { transport });
   const runner = parts.use(createProcessRunner({ stateDir: join(config.state.dir, 'processes') }, { logger }));
   const container = composeAgent(config, { content, runner, logger });
-  agent = parts.use(
+  const agent: LeaseAgent = parts.use(
     createLeaseAgent(
       {
         stateDir: join(config.state.dir, 'leases'),

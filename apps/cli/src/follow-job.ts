@@ -125,7 +125,6 @@ class LogFollower {
 /** A line of a log for a terminal: colours stay, everything else that moves the cursor goes. */
 function logLine(line: string): string {
   const last = line.replace(/\r+$/, '').split('\r').at(-1) ?? '';
-  // eslint-disable-next-line no-control-regex -- control characters are what this is about
   return last
     .split(/(\u001b\[[0-9;]*m)/)
     .map((part, i) => (i % 2 === 1 ? part : printable(part)))

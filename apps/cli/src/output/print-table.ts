@@ -43,6 +43,5 @@ export function tableText<Row>(columns: readonly Column<Row>[], rows: readonly R
 
 /** Text from elsewhere, without the control characters that would move a terminal's cursor or change its colours. */
 export function printable(text: string): string {
-  // eslint-disable-next-line no-control-regex -- control characters are what this is about
   return text.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, '');
 }
