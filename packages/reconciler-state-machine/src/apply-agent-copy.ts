@@ -20,8 +20,6 @@ export function applyAgentCopy<Report>(
   turn: ServerTurn<Report>,
   copy: AgentCopy<Report>,
 ): Complaint | undefined {
-  const { guards } = turn;
-  if (!guards['server-ignores-older-copies'](copy.revision, state.applied)) return undefined;
   if (copy.acknowledged > state.revision) {
     return violation(`Revision ${copy.acknowledged} is acknowledged; ${state.revision} is the newest that exists.`);
   }

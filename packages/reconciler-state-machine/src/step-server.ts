@@ -146,6 +146,7 @@ function receive<Report>(state: ServerState<Report>, turn: ServerTurn<Report>, c
     return;
   }
   state.lastHeardMs = state.nowMs;
+  if (!turn.guards['server-ignores-older-copies'](copy.revision, state.applied)) return;
   if (state.greet || state.nowMs - state.lastSentMs >= options.heartbeatMs / 2) turn.urgent = true;
   state.greet = false;
   const complaint = applyAgentCopy(state, turn, copy);
