@@ -1,9 +1,5 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
-import {
-  collectBytes,
-  createMemoryContentStore,
-  digestOfBytes,
-} from '@drover/content-store';
+import { collectBytes, createMemoryContentStore, digestOfBytes } from '@drover/content-store';
 import { silentLogger, systemClock, type HandlerResult, type LeaseContext, type StopReason } from '@drover/lease-kit';
 import { createProcessRunner, type ProcessRunner } from '@drover/process-runner';
 import { mkdtemp, readFile, rm, symlink, mkdir } from 'node:fs/promises';
