@@ -16,19 +16,11 @@ import {
   removeLeftFolders,
   type LogPiece,
 } from '@drover/lease-handlers';
-import {
-  AgentCondition,
-  AgentLeaseSchema,
-  AppendLogRequestSchema,
-  ExchangeLeasesRequestSchema,
-  type AgentCopy as WireAgentCopy,
-  type AgentLease,
-} from '@drover/lease-protocol';
+import { AgentLeaseSchema, AppendLogRequestSchema, type AgentLease } from '@drover/lease-protocol';
 import {
   initialAgentState,
   nextAgentDeadlineMs,
   stepAgentBatch,
-  type AgentCopy,
   type AgentEffect,
   type AgentEvent,
   type AgentState,
@@ -36,6 +28,7 @@ import {
 } from '@drover/reconciler-state-machine';
 import { createResourceLedger, type ResourceLedger } from '@drover/resource-ledger';
 import { AgentJournal } from './agent-journal.ts';
+import { AgentVoice, type Condition } from './agent-voice.ts';
 import { entryBudget } from './attempt-outcome.ts';
 import { checkOptions, type CheckedOptions } from './check-options.ts';
 import { DurableJournal } from './durable-journal.ts';
@@ -55,7 +48,7 @@ import {
 } from './lease-agent-options.ts';
 import { SessionCaller, type OpenedSession } from './session-caller.ts';
 import { takeStateDir, type StateDir } from './state-dir.ts';
-import { agentCopyToWire, listDigest } from './wire-copy.ts';
+import { listDigest } from './wire-copy.ts';
 
 /**
  * Makes an agent; {@link LeaseAgent.start} starts it. Throws `AGENT_OPTIONS_INVALID`, `LEASE_HANDLER_DUPLICATE` and
@@ -68,19 +61,13 @@ export function createLeaseAgent(options: LeaseAgentOptions, deps: LeaseAgentDep
 type Event = AgentEvent<AgentLease>;
 type Effect = AgentEffect<AgentLease>;
 
-const conditions = {
-  ready: AgentCondition.READY,
-  busy: AgentCondition.BUSY,
-  stopping: AgentCondition.STOPPING,
-  unhealthy: AgentCondition.UNHEALTHY,
-} as const;
-
 /** What exists from the start to the end of an agent. */
 interface Parts {
   readonly dir: StateDir;
   readonly journal: DurableJournal;
   readonly held: HeldAttempts;
   readonly caller: SessionCaller;
+  readonly voice: AgentVoice;
   readonly uploader: LogUploader;
   readonly progress: ProgressBoard;
   readonly unlisten: () => void;
@@ -114,11 +101,7 @@ class MachineAgent implements LeaseAgent {
   #blocked = false;
   #stepping = false;
   #flushing = false;
-  #copy: AgentCopy<AgentLease> | undefined;
-  #lastCopy: WireAgentCopy | undefined;
-  #toldElsewhere = '';
   #timer: { readonly dueMs: number; readonly call: ScheduledCall } | undefined;
-  #resendTimer: ScheduledCall | undefined;
   #settleTimer: ScheduledCall | undefined;
   #exit: ExitReason | undefined;
 
@@ -175,7 +158,7 @@ class MachineAgent implements LeaseAgent {
     await this.#starting;
     if (this.#exit || !this.#parts) return this.done;
     this.#post({ type: 'stop-wished', how });
-    this.#resendSoon(0);
+    this.#parts.voice.repeatSoon();
     if (how === 'cancel') void this.#settleWithin(this.#timing.settleMs);
     return this.done;
   }
@@ -183,7 +166,7 @@ class MachineAgent implements LeaseAgent {
   setBusy(busy: boolean): void {
     if (this.#state.busy === busy || this.#exit) return;
     this.#post({ type: 'busy', busy });
-    this.#resendSoon(0);
+    this.#parts?.voice.repeatSoon();
   }
 
   status(): LeaseAgentStatus {
@@ -206,7 +189,7 @@ class MachineAgent implements LeaseAgent {
     await this.stop({ how: 'cancel' });
   }
 
-  get #condition(): keyof typeof conditions {
+  get #condition(): Condition {
     if (this.#state.stopping !== 'no') return 'stopping';
     if (this.#parts?.journal.inTrouble) return 'unhealthy';
     return this.#state.busy ? 'busy' : 'ready';
@@ -260,14 +243,14 @@ class MachineAgent implements LeaseAgent {
         if (!error) emit({ type: 'journal-recovered' });
         else
           emit({ type: 'journal-failed', code: (error as NodeJS.ErrnoException).code ?? '', message: error.message });
-        this.#resendSoon(0);
+        this.#parts?.voice.repeatSoon();
       },
     });
     const uploader = new LogUploader(
       { append: (piece, signal) => this.#appendLog(piece, signal), clock, logger },
       { stallMs: this.#timing.logStallMs },
     );
-    const progress = new ProgressBoard(clock, () => this.#resend(), this.#timing.progressMs);
+    const progress = new ProgressBoard(clock, () => this.#parts?.voice.repeat(), this.#timing.progressMs);
     // The budget follows what the server of the present session allows.
     const budget = (): ReturnType<typeof entryBudget> => this.#budget;
     const held = new HeldAttempts({
@@ -302,13 +285,20 @@ class MachineAgent implements LeaseAgent {
       onEntries: (entries) => held.learn(entries),
       onSession: (session) => this.#sessionChanged(session),
     });
-    const unlisten = this.#ledger.onChange(() => this.#ledgerChanged());
-    return { dir, journal, held, caller, uploader, progress, unlisten };
+    const voice = new AgentVoice({
+      clock,
+      ledger: this.#ledger,
+      progress,
+      caller,
+      condition: () => this.#condition,
+      newsMs: this.#timing.progressMs,
+    });
+    const unlisten = this.#ledger.onChange(() => voice.ledgerChanged());
+    return { dir, journal, held, caller, voice, uploader, progress, unlisten };
   }
 
   #sessionChanged(session: OpenedSession | undefined): void {
     this.#session = session;
-    this.#lastCopy = undefined;
     if (!session) return this.#parts!.uploader.offline();
     const allowed = session.messageSizeMaxBytes || this.#limits.messageSizeMaxBytes;
     const messageSizeMaxBytes = Math.min(allowed, this.#limits.messageSizeMaxBytes);
@@ -365,7 +355,7 @@ class MachineAgent implements LeaseAgent {
         if (this.#exit) return;
       }
       this.#parts!.held.keepOnly(this.#state.holdings);
-      this.#sendCopy();
+      this.#parts!.voice.flush();
       this.#armTimer();
     } catch (error) {
       this.#fail(error);
@@ -375,16 +365,16 @@ class MachineAgent implements LeaseAgent {
   }
 
   #carryOut(effect: Effect): void {
-    const { held, caller } = this.#parts!;
+    const { held, caller, voice } = this.#parts!;
     switch (effect.type) {
       case 'open-session':
-        this.#copy = undefined;
+        voice.forget();
         return void caller.openSession(effect.proven);
       case 'open-link':
-        this.#lastCopy = undefined;
+        voice.forget();
         return caller.openLink();
       case 'close-link':
-        this.#sendCopy();
+        voice.flush();
         return caller.closeLink();
       case 'consider':
         return held.consider(effect.key, effect.mustRefuse);
@@ -398,8 +388,7 @@ class MachineAgent implements LeaseAgent {
         return held.stop(effect.key, effect.cause);
       case 'send':
         // A later copy of the same turn replaces it.
-        this.#copy = effect.copy;
-        return;
+        return voice.put(effect.copy);
       case 'forget':
         return held.forget(effect.key);
       case 'exit':
@@ -430,44 +419,6 @@ class MachineAgent implements LeaseAgent {
       // Rejects only when the agent ends with the write undone.
       () => undefined,
     );
-  }
-
-  #sendCopy(): void {
-    if (!this.#copy) return;
-    this.#lastCopy = agentCopyToWire(this.#copy);
-    this.#copy = undefined;
-    this.#resend();
-  }
-
-  /** Says the newest copy, again if need be: it carries the condition, what is used elsewhere and progress. */
-  #resend(): void {
-    const parts = this.#parts;
-    if (!this.#lastCopy || !parts?.caller.linked) return;
-    const elsewhere = this.#ledger.usedElsewhere();
-    this.#toldElsewhere = JSON.stringify(elsewhere);
-    parts.caller.send(
-      create(ExchangeLeasesRequestSchema, {
-        copy: this.#lastCopy,
-        condition: conditions[this.#condition],
-        resourcesUsedElsewhere: Object.fromEntries(
-          Object.entries(elsewhere).map(([name, amount]) => [name, BigInt(amount)]),
-        ),
-        progress: parts.progress.take(),
-      }),
-    );
-  }
-
-  #resendSoon(delayMs: number): void {
-    if (this.#resendTimer || this.#exit) return;
-    this.#resendTimer = this.#clock.schedule(delayMs, () => {
-      this.#resendTimer = undefined;
-      this.#resend();
-    });
-  }
-
-  #ledgerChanged(): void {
-    const elsewhere = this.#ledger.usedElsewhere();
-    if (this.#toldElsewhere !== JSON.stringify(elsewhere)) this.#resendSoon(this.#timing.progressMs);
   }
 
   #armTimer(): void {
@@ -520,8 +471,9 @@ class MachineAgent implements LeaseAgent {
   /** Lets go of everything. Handlers that still run, which only a defect or an impatient stop leaves, are told to stop. */
   async #close(): Promise<void> {
     this.#ending.abort();
-    for (const timer of [this.#timer?.call, this.#resendTimer, this.#settleTimer]) timer?.cancel();
+    for (const timer of [this.#timer?.call, this.#settleTimer]) timer?.cancel();
     const parts = this.#parts!;
+    parts.voice.close();
     parts.unlisten();
     parts.progress.close();
     parts.held.stopAll({ code: 'shutting-down', message: 'the agent ends' });

@@ -3,7 +3,6 @@ import { create, fromBinary, toBinary, type DescMessage, type MessageShape } fro
 import { anyPack, durationFromMs, type Any } from '@bufbuild/protobuf/wkt';
 import { DroverError, type LeaseClient, type LeaseEndpoint, type LeaseLink } from '@drover/lease-kit';
 import {
-  AgentState,
   AppendLogRequestSchema,
   AppendLogResponseSchema,
   BlobDigestSchema,
@@ -11,9 +10,6 @@ import {
   ExchangeLeasesResponseSchema,
   OpenSessionRequestSchema,
   OpenSessionResponseSchema,
-  ServerCopySchema,
-  ServerLeaseSchema,
-  ServerState,
   type AgentCopy as WireAgentCopy,
   type AgentLease,
   type AppendLogRequest,
@@ -25,19 +21,9 @@ import {
   type OpenSessionRequest,
   type OpenSessionResponse,
 } from '@drover/lease-protocol';
-import {
-  initialServerState,
-  keyString,
-  nextServerDeadlineMs,
-  stepServerBatch,
-  type AttemptEnding,
-  type AttemptKey,
-  type BoundAttempt,
-  type ServerCopy,
-  type ServerEvent,
-  type ServerState as MachineState,
-} from '@drover/reconciler-state-machine';
-import { listDigest } from '../wire-copy.ts';
+import { keyString, type AttemptEnding, type AttemptKey } from '@drover/reconciler-state-machine';
+import { Mailbox } from './mailbox.ts';
+import { boundAttempt, MemorySession } from './memory-session.ts';
 
 /** An attempt, as the memory server keeps it. */
 export interface MemoryAttempt extends AttemptKey {
@@ -322,220 +308,8 @@ export class MemoryLeaseServer implements LeaseEndpoint {
   }
 }
 
-class MemorySession {
-  readonly sessionId: string;
-  readonly #server: MemoryLeaseServer;
-  readonly #state: MachineState<AgentLease>;
-  readonly #events: ServerEvent<AgentLease>[] = [];
-  readonly #epoch: number;
-  #link: Mailbox<ExchangeLeasesResponse> | undefined;
-  #last: ExchangeLeasesResponse | undefined;
-  #stepping = false;
-  #timer: NodeJS.Timeout | undefined;
-
-  constructor(server: MemoryLeaseServer, sessionId: string, epoch: number, times: Required<MemoryLeaseServerOptions>) {
-    this.#server = server;
-    this.sessionId = sessionId;
-    this.#epoch = epoch;
-    this.#state = initialServerState({ sessionId, epoch, ...times, leasesMax: 4_096, digest: listDigest });
-  }
-
-  assign(attempts: readonly MemoryAttempt[]): void {
-    for (const attempt of attempts) attempt.epoch = this.#epoch;
-    if (attempts.length > 0) this.dispatch({ type: 'assigned', attempts: attempts.map(boundAttempt) });
-  }
-
-  open(link: Mailbox<ExchangeLeasesResponse>): void {
-    if (this.#link === link) return;
-    this.#link?.end();
-    this.#link = link;
-    this.dispatch({ type: 'link-opened', nowMs: performance.now() });
-  }
-
-  closed(link: Mailbox<ExchangeLeasesResponse>): void {
-    if (this.#link !== link) return;
-    this.#link = undefined;
-    this.dispatch({ type: 'link-lost', nowMs: performance.now() });
-  }
-
-  breakLink(error: DroverError): void {
-    this.#link?.end(error);
-  }
-
-  last(): ExchangeLeasesResponse {
-    return this.#last!;
-  }
-
-  receive(request: ExchangeLeasesRequest): void {
-    const copy = request.copy!;
-    const header = {
-      sessionId: copy.sessionId,
-      epoch: Number(copy.epoch),
-      revision: Number(copy.revision),
-      acknowledged: Number(copy.acknowledgedRevision),
-      wantsWhole: copy.wantsWholeCopy,
-    };
-    const list =
-      copy.list.case === 'digest'
-        ? { kind: 'digest' as const, digest: Buffer.from(copy.list.value).toString('hex') }
-        : {
-            kind: 'whole' as const,
-            leases: copy.list.value!.leases.map((lease) => ({
-              leaseId: lease.leaseId,
-              attempt: lease.attempt,
-              state: agentStates[lease.state]!,
-              ...(lease.state === AgentState.ACCEPTED ? {} : { report: lease }),
-            })),
-          };
-    this.dispatch({ type: 'copy-received', copy: { ...header, list }, nowMs: performance.now() });
-  }
-
-  dispatch(event: ServerEvent<AgentLease>): void {
-    this.#events.push(event);
-    if (this.#stepping) return;
-    this.#stepping = true;
-    while (this.#events.length > 0) {
-      for (const effect of stepServerBatch(this.#state, this.#events.splice(0)).effects) {
-        if (effect.type === 'write') {
-          for (const write of effect.writes) {
-            const attempt = this.#server.attempts.get(keyString(write.key));
-            if (!attempt) continue;
-            if (write.kind === 'end') this.#server.end(attempt, write.ending);
-            else if (attempt.state === 'offered') attempt.state = 'accepted';
-          }
-          this.#events.push({ type: 'written', writeId: effect.writeId, result: 'persisted' });
-        } else if (effect.type === 'send') {
-          this.#last = this.#toWire(effect.copy);
-          this.#link?.put(this.#last);
-        } else if (effect.type === 'end-session') {
-          clearTimeout(this.#timer);
-          const fenced = effect.reason === 'fenced';
-          this.#link?.end(
-            new DroverError({
-              code: fenced
-                ? 'SESSION_FENCED'
-                : effect.reason === 'server-stopping'
-                  ? 'SERVER_STOPPING'
-                  : 'SESSION_UNKNOWN',
-              advice: fenced ? 'fenced' : effect.reason === 'server-stopping' ? 'unavailable' : 'not-found',
-              message: effect.message,
-            }),
-          );
-        }
-      }
-    }
-    this.#stepping = false;
-    clearTimeout(this.#timer);
-    const dueMs = nextServerDeadlineMs(this.#state);
-    if (dueMs !== undefined && this.#state.phase !== 'ended') {
-      const tick = () => this.dispatch({ type: 'tick', nowMs: performance.now() });
-      this.#timer = setTimeout(tick, Math.max(0, dueMs - performance.now())).unref();
-    }
-    this.#server.changed();
-  }
-
-  #toWire(copy: ServerCopy): ExchangeLeasesResponse {
-    const list =
-      copy.list.kind === 'digest'
-        ? { case: 'digest' as const, value: Buffer.from(copy.list.digest, 'hex') }
-        : {
-            case: 'leases' as const,
-            value: { leases: copy.list.leases.map((lease) => this.#entry(lease, lease.withWork)) },
-          };
-    return create(ExchangeLeasesResponseSchema, {
-      copy: create(ServerCopySchema, {
-        sessionId: copy.sessionId,
-        epoch: BigInt(copy.epoch),
-        revision: BigInt(copy.revision),
-        acknowledgedRevision: BigInt(copy.acknowledged),
-        wantsWholeCopy: copy.wantsWhole,
-        list,
-      }),
-    });
-  }
-
-  #entry(lease: { leaseId: string; attempt: number; state: keyof typeof serverStates }, withWork: boolean) {
-    const attempt = this.#server.attempts.get(keyString(lease));
-    const entry = create(ServerLeaseSchema, {
-      leaseId: lease.leaseId,
-      attempt: lease.attempt,
-      state: serverStates[lease.state],
-    });
-    if (!attempt || !withWork) return entry;
-    const { work } = attempt;
-    entry.work = 'hash' in work ? { case: 'payloadDigest', value: work } : { case: 'payload', value: work };
-    for (const [name, amount] of Object.entries(attempt.resources)) entry.resources[name] = BigInt(amount);
-    entry.exclusive = attempt.exclusive;
-    if (attempt.runLimitMs !== undefined) entry.runLimit = durationFromMs(attempt.runLimitMs);
-    entry.cancelGrace = durationFromMs(attempt.cancelGraceMs);
-    return entry;
-  }
-}
-
-const serverStates = {
-  offered: ServerState.OFFERED,
-  accepted: ServerState.ACCEPTED,
-  cancelling: ServerState.CANCELLING,
-} as const;
-
-const agentStates: Readonly<Record<number, 'accepted' | 'refused' | 'finished'>> = {
-  [AgentState.ACCEPTED]: 'accepted',
-  [AgentState.REFUSED]: 'refused',
-  [AgentState.FINISHED]: 'finished',
-};
-
-const boundAttempt = ({ leaseId, attempt, state }: MemoryAttempt): BoundAttempt => ({ leaseId, attempt, state });
-
 const copied = <Desc extends DescMessage>(schema: Desc, message: MessageShape<Desc>): MessageShape<Desc> =>
   fromBinary(schema, toBinary(schema, message));
-
-/** At most one value that nobody has taken: the newest. */
-class Mailbox<T> implements AsyncIterableIterator<T> {
-  #value: T | undefined;
-  #waiter: PromiseWithResolvers<IteratorResult<T>> | undefined;
-  #ended = false;
-  #error: unknown;
-
-  put(value: T): void {
-    if (this.#ended) return;
-    this.#value = value;
-    this.#settle();
-  }
-
-  end(error?: unknown): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    this.#error = error;
-    this.#settle();
-  }
-
-  next(): Promise<IteratorResult<T>> {
-    this.#waiter = Promise.withResolvers();
-    const { promise } = this.#waiter;
-    this.#settle();
-    return promise;
-  }
-
-  return(): Promise<IteratorResult<T>> {
-    this.end();
-    return Promise.resolve({ done: true, value: undefined });
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
-  }
-
-  #settle(): void {
-    const waiter = this.#waiter;
-    if (!waiter || (this.#value === undefined && !this.#ended)) return;
-    this.#waiter = undefined;
-    const value = this.#value;
-    this.#value = undefined;
-    if (value !== undefined) waiter.resolve({ done: false, value });
-    else if (this.#error !== undefined) waiter.reject(this.#error);
-    else waiter.resolve({ done: true, value: undefined });
-  }
-}
 
 function memoryLink(server: MemoryLeaseServer, signal: AbortSignal): LeaseLink {
   const requests = new Mailbox<ExchangeLeasesRequest>();
