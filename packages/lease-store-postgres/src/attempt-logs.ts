@@ -28,7 +28,7 @@ export class AttemptLogs {
     this.#append = statement(
       'log_append',
       `with bound as materialized (
-         select 1 from ${s}.leases l where ${key('l')} and l.agent_id = $3 and l.epoch = $4),
+         select 1 from ${s}.leases l where ${key('l')} and l.agent_id is not distinct from $3 and l.epoch = $4),
        touched as (
          insert into ${s}.logs as g (lease_id, attempt, log, size_bytes, size_before, complete)
          select $1, $2, $5, case when $6::bigint = 0 then $7::bigint else 0 end, 0, $8::boolean and $6::bigint = 0

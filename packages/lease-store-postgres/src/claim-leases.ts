@@ -4,6 +4,7 @@ import { create } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
 import { statement, type Session, type Statement } from './internal/database.ts';
 import { DistinctSessions } from './internal/distinct-sessions.ts';
+import { plainArray, textArray } from './internal/sql-array.ts';
 import type { LeaseClasses } from './lease-classes.ts';
 
 interface ClaimedRow {
@@ -71,10 +72,10 @@ export class ClaimLeases {
     if (classIds.length === 0) return [];
     const sessions = new DistinctSessions(places);
     const rows = await session.run<ClaimedRow>(classIds.length === 1 ? this.#ofOneClass : this.#ofSeveralClasses, [
-      classIds,
-      sessions.agentIds,
-      sessions.epochs,
-      sessions.numbers,
+      plainArray(classIds),
+      textArray(sessions.agentIds),
+      plainArray(sessions.epochs),
+      plainArray(sessions.numbers),
     ]);
     return rows.map((row) => {
       const { typeUrl, requirements } = this.#classes.of(row.class_id);
@@ -121,7 +122,7 @@ function claimSql(s: string, picked: string): string {
       union all
       select place, (array(select p.session_no from places p
                             where not exists (select 1 from choosy c where c.n = p.n) order by p.n))[n]
-        from (select place, row_number() over (order by rank, seq) as n from picked where excluded is null) plain)
+        from (select place, row_number() over () as n from picked where excluded is null) plain)
     update ${s}.leases l
        set state = 1, attempt = l.attempt + 1, agent_id = ($2::text[])[a.session_no],
            epoch = ($3::bigint[])[a.session_no], assigned_at = now()

@@ -3,16 +3,14 @@ import { leaseExists, type EnqueueEntry, type SessionRef } from '@drover/lease-s
 import { statement, type Session, type Statement } from './internal/database.ts';
 import { retryBits } from './internal/outcome-code.ts';
 import { packBytes } from './internal/packed-bytes.ts';
+import { plainArray, textArray } from './internal/sql-array.ts';
 import { constraintOf } from './internal/postgres-error.ts';
 import { DistinctSessions } from './internal/distinct-sessions.ts';
 import type { LeaseClasses } from './lease-classes.ts';
 
-/** What an insert of leases answers: the bound ones, or an id that was taken. */
+/** What an insert of leases answers: those that were bound, or an id that was taken. */
 export interface InsertedLease {
   readonly lease_id: string;
-  /** Place of the session in the call's distinct sessions, null for a lease that waits. */
-  readonly session_no: number | null;
-  readonly job_id: string | null;
   readonly is_taken: boolean;
 }
 
@@ -48,7 +46,7 @@ export function insertLeasesSql(
                       for share) a on true),`
           : ''
       }
-      input as materialized (
+      input as (
         select i.*, ${session} as bound_no
           from unnest(${$(0)}::uuid[], ${$(1)}::uuid[], ${$(2)}::int[], ${$(3)}::smallint[], ${$(4)}::bigint[],
                       ${$(5)}::bigint[], ${$(6)}::smallint[], ${$(7)}::smallint[], ${$(8)}::int[], ${$(9)}::text[],
@@ -68,7 +66,7 @@ export function insertLeasesSql(
                    : `0, 0, null, null, null`
                }
           from input i where not exists (select 1 from taken)
-        returning lease_id)`,
+        returning lease_id, job_id, state)`,
   };
 }
 
@@ -81,20 +79,20 @@ export function insertLeasesValues(
   const payloads = packBytes(entries.map(({ draft }) => draft.payload.value));
   const drafts = entries.map(({ draft }) => draft);
   return [
-    drafts.map((draft) => draft.leaseId),
-    entries.map(({ jobId }) => jobId ?? null),
-    classIds,
-    drafts.map((draft) => -draft.priority),
-    drafts.map((draft) => draft.runLimitMs),
-    drafts.map((draft) => draft.cancelGraceMs),
-    drafts.map((draft) => draft.retry.attemptsMax),
-    drafts.map((draft) => retryBits(draft.retry)),
-    drafts.map((draft) => draft.retry.backoffMs),
-    drafts.map((draft) => draft.name),
-    payloads.offsets,
-    payloads.lengths,
+    plainArray(drafts.map((draft) => draft.leaseId)),
+    plainArray(entries.map(({ jobId }) => jobId)),
+    plainArray(classIds),
+    plainArray(drafts.map((draft) => -draft.priority)),
+    plainArray(drafts.map((draft) => draft.runLimitMs)),
+    plainArray(drafts.map((draft) => draft.cancelGraceMs)),
+    plainArray(drafts.map((draft) => draft.retry.attemptsMax)),
+    plainArray(drafts.map((draft) => retryBits(draft.retry))),
+    plainArray(drafts.map((draft) => draft.retry.backoffMs)),
+    textArray(drafts.map((draft) => draft.name)),
+    plainArray(payloads.offsets),
+    plainArray(payloads.lengths),
     payloads.bytes,
-    ...(sessions ? [sessions.agentIds, sessions.epochs, sessions.numbers] : []),
+    ...(sessions ? [textArray(sessions.agentIds), plainArray(sessions.epochs), plainArray(sessions.numbers)] : []),
     earliestEnd(drafts.map((draft) => draft.leaseId)),
   ];
 }
@@ -118,9 +116,8 @@ export class EnqueueLeases {
     this.#bound = statement(
       'enqueue_bound',
       `with ${bound.head}, ${bound.tail}
-       select lease_id, null::int as session_no, true as is_taken from taken
-       union all select lease_id, bound_no, false from input
-        where bound_no is not null and not exists (select 1 from taken)`,
+       select lease_id, true as is_taken from taken
+       union all select lease_id, false from inserted where state > 0`,
     );
   }
 
@@ -135,7 +132,7 @@ export class EnqueueLeases {
     const values = insertLeasesValues(entries, classIds, sessions);
     try {
       const rows = await session.run<InsertedLease>(binds ? this.#bound : this.#waiting, values);
-      return assignedFrom(rows, entries, sessions);
+      return assignedFrom(rows, entries);
     } catch (error) {
       throw leaseConflict(error) ?? error;
     }
@@ -143,20 +140,14 @@ export class EnqueueLeases {
 }
 
 /** The attempts that an insert bound. Throws `LEASE_EXISTS` if it met an id that was taken. */
-export function assignedFrom(
-  rows: readonly InsertedLease[],
-  entries: readonly EnqueueEntry[],
-  sessions: DistinctSessions | undefined,
-): AssignedAttempt[] {
+export function assignedFrom(rows: readonly InsertedLease[], entries: readonly EnqueueEntry[]): AssignedAttempt[] {
   const taken = rows.find((row) => row.is_taken);
   if (taken) throw leaseExists(taken.lease_id);
-  if (!sessions) return [];
-  const byId = new Map(entries.map((entry) => [entry.draft.leaseId, entry]));
-  return rows.flatMap((row) => {
-    const draft = byId.get(row.lease_id)?.draft;
-    const bound = row.session_no === null ? undefined : sessions.at(row.session_no);
-    return draft && bound ? [firstAttempt(draft, bound)] : [];
-  });
+  if (rows.length === 0) return [];
+  const bound = new Set(rows.map((row) => row.lease_id));
+  return entries.flatMap(({ draft, bindTo }) =>
+    bindTo && bound.has(draft.leaseId) ? [firstAttempt(draft, bindTo)] : [],
+  );
 }
 
 function firstAttempt(draft: EnqueueEntry['draft'], bound: SessionRef): AssignedAttempt {

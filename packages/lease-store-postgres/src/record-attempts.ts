@@ -1,6 +1,7 @@
 import { isUuid, storedMessage, storeLimits, type AttemptWrite, type AttemptWriteResult } from '@drover/lease-store';
 import { statement, type Session, type Statement } from './internal/database.ts';
 import { outcomeCode } from './internal/outcome-code.ts';
+import { plainArray, textArray } from './internal/sql-array.ts';
 import { packBytes } from './internal/packed-bytes.ts';
 
 /** What became of a write, with what a store's other calls need to know of the lease. */
@@ -36,13 +37,16 @@ const acceptedState = 2;
  */
 export class RecordAttempts {
   readonly #accept: Statement;
-  readonly #end: Statement;
-  readonly #both: Statement;
+  readonly #finish: Statement;
+  readonly #any: Statement;
   readonly #settle: Statement;
 
   constructor(s: string) {
     const keys = `$1::uuid[], $2::int[], $3::text[], $4::bigint[]`;
-    const bound = `l.lease_id = w.lease_id and l.attempt = w.attempt and l.agent_id = w.agent_id and l.epoch = w.epoch`;
+    // No plain equality of the agent: a planner without statistics would take its index, and read for each write all that
+    // the agent holds.
+    const bound = `l.lease_id = w.lease_id and l.attempt = w.attempt and l.epoch = w.epoch
+      and l.agent_id is not distinct from w.agent_id`;
     // The same rule as retryDecision() of lease-store; the compliance cases hold them together.
     const again = `(not w.no_retry and l.state <> 3 and (w.outcome = 6 or (
       l.counted + 1 < l.attempts_max and (l.retry_after >> w.outcome) & 1 = 1
@@ -53,10 +57,10 @@ export class RecordAttempts {
          where ${bound} and w.outcome = 0 and l.state = 1
         returning w.no, l.job_id, l.class_id)`;
     const acceptedRows = `select no, null::boolean as final, job_id, class_id from accepted`;
-    const ended = `
+    const ended = (condition: string) => `
       ended as (
         delete from ${s}.leases l using w
-         where ${bound} and w.outcome > 0 and not ${again}
+         where ${bound} and ${condition}
         returning w.no, w.outcome, w.succeeded, w.reason_code, w.reason_message, w.output_type, w.place, w.size,
                   l.lease_id, l.job_id, l.seq, l.created_at, l.assigned_at, l.epoch, l.class_id, l.attempt, l.rank,
                   l.state, l.agent_id, l.name, l.excluded),
@@ -67,7 +71,8 @@ export class RecordAttempts {
         select lease_id, job_id, seq, created_at, assigned_at, now(), epoch, class_id, attempt, rank, outcome,
                succeeded, state = 3, agent_id, name, excluded, reason_code, reason_message, output_type,
                case when place > 0 then substring($13::bytea from place for size) end
-          from ended),
+          from ended)`;
+    const retried = `
       retried as (
         update ${s}.leases l
            set state = 0, agent_id = null, epoch = null,
@@ -79,7 +84,7 @@ export class RecordAttempts {
                         greatest(1, coalesce(cardinality(array_remove(l.excluded, w.agent_id)), 0) + 2 - ${storeLimits.excludedAgentsMax}):]
                  else l.excluded end
           from w
-         where w.may_retry and ${bound} and w.outcome > 0 and ${again}
+         where ${bound} and w.outcome > 0 and ${again}
         returning w.no, w.outcome, w.reason_code, w.reason_message, l.assigned_at, w.agent_id, w.epoch,
                   l.lease_id, l.attempt, l.job_id, l.class_id),
       tried as (
@@ -87,21 +92,24 @@ export class RecordAttempts {
                reason_code, reason_message)
         select lease_id, attempt, epoch, assigned_at, now(), outcome, agent_id, reason_code, reason_message
           from retried)`;
-    const endedRows = `
-      select no, true as final, job_id, class_id from ended
-      union all select no, false, job_id, class_id from retried`;
+    const endedRows = `select no, true as final, job_id, class_id from ended`;
+    // Read once, it is no table of its own; only the statement for every kind of write needs one.
     const acceptances = `
-      w as materialized (
+      w as (
         select *, 0 as outcome from unnest(${keys}) with ordinality as w(lease_id, attempt, agent_id, epoch, no))`;
     const ends = `
-      w as materialized (
+      w as (
         select * from unnest(${keys}, $5::smallint[], $6::text[], $7::text[], $8::boolean[], $9::boolean[], $10::text[],
-                      $11::int[], $12::int[], $14::boolean[]) with ordinality
+                      $11::int[], $12::int[]) with ordinality
             as w(lease_id, attempt, agent_id, epoch, outcome, reason_code, reason_message, succeeded, no_retry,
-                 output_type, place, size, may_retry, no))`;
+                 output_type, place, size, no))`;
     this.#accept = statement('record_acceptances', `with ${acceptances}, ${accepted} ${acceptedRows}`);
-    this.#end = statement('record_ends', `with ${ends}, ${ended} ${endedRows}`);
-    this.#both = statement('record_both', `with ${ends}, ${accepted}, ${ended} ${acceptedRows} union all ${endedRows}`);
+    this.#finish = statement('record_final_ends', `with ${ends}, ${ended('true')} ${endedRows}`);
+    this.#any = statement(
+      'record_any',
+      `with ${ends}, ${accepted}, ${ended(`w.outcome > 0 and not ${again}`)}, ${retried}
+       ${acceptedRows} union all ${endedRows} union all select no, false, job_id, class_id from retried`,
+    );
     this.#settle = statement(
       'record_settle',
       `with w as materialized (
@@ -141,9 +149,10 @@ export class RecordAttempts {
     // In one order everywhere, so that two calls that meet on the same leases do not deadlock.
     const sorted = [...groups].sort((a, b) => (a.leaseId < b.leaseId ? -1 : 1));
     const heads = sorted.map((group) => writes[group.end ?? group.first] as AttemptWrite);
-    const endCount = sorted.filter((group) => group.end !== undefined).length;
-    const values = endCount === 0 ? keysOf(heads) : endValues(heads);
-    const chosen = endCount === 0 ? this.#accept : endCount === sorted.length ? this.#end : this.#both;
+    const areAcceptances = heads.every((write) => write.kind === 'acceptance');
+    const areFinal = heads.every((write) => write.kind === 'end' && !mayRetry(write));
+    const chosen = areAcceptances ? this.#accept : areFinal ? this.#finish : this.#any;
+    const values = areAcceptances ? keysOf(heads) : endValues(heads);
     const rows = await session.run<AppliedRow>(chosen, values);
     const found = new Map(rows.map((row) => [row.no, row]));
     const missed: AttemptGroup[] = [];
@@ -238,10 +247,10 @@ function answer(
 
 function keysOf(writes: readonly AttemptWrite[]): unknown[] {
   return [
-    writes.map((write) => write.leaseId),
-    writes.map((write) => write.attempt),
-    writes.map((write) => write.agentId),
-    writes.map((write) => write.epoch),
+    plainArray(writes.map((write) => write.leaseId)),
+    plainArray(writes.map((write) => write.attempt)),
+    textArray(writes.map((write) => write.agentId)),
+    plainArray(writes.map((write) => write.epoch)),
   ];
 }
 
@@ -250,22 +259,20 @@ function endValues(writes: readonly AttemptWrite[]): unknown[] {
   const outputs = packBytes(ends.map((end) => end?.output?.value));
   return [
     ...keysOf(writes),
-    ends.map((end) => (end ? outcomeCode(end.outcome) : 0)),
-    ends.map((end) => (end?.reason ? storedMessage(end.reason.code) : null)),
-    ends.map((end) => (end?.reason ? storedMessage(end.reason.message) : null)),
-    ends.map((end) => end?.succeeded ?? null),
-    ends.map((end) => end?.noRetry ?? false),
-    ends.map((end) => end?.output?.typeUrl ?? null),
-    outputs.offsets,
-    outputs.lengths,
+    plainArray(ends.map((end) => (end ? outcomeCode(end.outcome) : 0))),
+    textArray(ends.map((end) => (end?.reason ? storedMessage(end.reason.code) : null))),
+    textArray(ends.map((end) => (end?.reason ? storedMessage(end.reason.message) : null))),
+    plainArray(ends.map((end) => end?.succeeded)),
+    plainArray(ends.map((end) => end?.noRetry ?? false)),
+    textArray(ends.map((end) => end?.output?.typeUrl)),
+    plainArray(outputs.offsets),
+    plainArray(outputs.lengths),
     outputs.bytes,
-    // Spares most ends the look at whether they are followed by another attempt.
-    ends.map(
-      (end) =>
-        end !== undefined &&
-        !end.noRetry &&
-        end.outcome !== 'cancelled' &&
-        !(end.outcome === 'completed' && end.succeeded !== false),
-    ),
   ];
+}
+
+/** True if the lease of an end may go on: spares most ends the look at its policy. */
+function mayRetry(write: AttemptWrite): boolean {
+  if (write.kind === 'acceptance' || write.noRetry || write.outcome === 'cancelled') return false;
+  return write.outcome !== 'completed' || write.succeeded === false;
 }

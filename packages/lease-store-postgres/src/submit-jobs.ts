@@ -10,8 +10,16 @@ import {
 import { statement, type Session, type Statement } from './internal/database.ts';
 import { DistinctSessions } from './internal/distinct-sessions.ts';
 import { packBytes } from './internal/packed-bytes.ts';
+import { plainArray, textArray } from './internal/sql-array.ts';
 import { constraintOf } from './internal/postgres-error.ts';
 import type { LeaseClasses } from './lease-classes.ts';
+
+interface SubmittedRow extends Omit<InsertedLease, 'lease_id'> {
+  /** A bound or a taken lease. */
+  readonly lease_id: string | null;
+  /** A job that was stored. */
+  readonly job_id: string | null;
+}
 
 /**
  * Stores jobs with their leases. 1 round trip, 1 commit; one more round trip if a request id had made a job before. Rows
@@ -42,9 +50,9 @@ export class SubmitJobs {
           on conflict (submitter, request_id) where request_id is not null do nothing
           returning job_id),
         ${leases.tail}
-        select lease_id, null::int as session_no, null::uuid as job_id, true as is_taken from taken
-        union all select null, null, job_id, false from stored
-        ${binds ? 'union all select lease_id, bound_no, null, false from input where bound_no is not null' : ''}`;
+        select lease_id, null::uuid as job_id, true as is_taken from taken
+        union all select null, job_id, false from stored
+        ${binds ? 'union all select lease_id, null, false from inserted where state > 0' : ''}`;
     };
     this.#waiting = statement('submit', text(false));
     this.#bound = statement('submit_bound', text(true));
@@ -65,24 +73,27 @@ export class SubmitJobs {
     const sessions = binds ? new DistinctSessions(entries.map(({ bindTo }) => bindTo)) : undefined;
     const payloads = packBytes(jobs.map(({ payload }) => payload.value));
     const values = [
-      jobs.map(({ jobId }) => jobId),
-      jobs.map(({ requestId }) => requestId ?? null),
-      jobs.map(({ name }) => name),
-      jobs.map(({ priority }) => priority),
-      jobs.map(({ payload }) => payload.typeUrl),
-      payloads.offsets,
-      payloads.lengths,
+      plainArray(jobs.map(({ jobId }) => jobId)),
+      textArray(jobs.map(({ requestId }) => requestId)),
+      textArray(jobs.map(({ name }) => name)),
+      plainArray(jobs.map(({ priority }) => priority)),
+      textArray(jobs.map(({ payload }) => payload.typeUrl)),
+      plainArray(payloads.offsets),
+      plainArray(payloads.lengths),
       payloads.bytes,
       submitter,
       ...insertLeasesValues(entries, classIds, sessions),
     ];
-    let rows: InsertedLease[];
+    let rows: SubmittedRow[];
     try {
-      rows = await session.run<InsertedLease>(binds ? this.#bound : this.#waiting, values);
+      rows = await session.run<SubmittedRow>(binds ? this.#bound : this.#waiting, values);
     } catch (error) {
       throw jobConflict(error) ?? leaseConflict(error) ?? error;
     }
-    const assigned: AssignedAttempt[] = assignedFrom(rows, entries, sessions);
+    const assigned: AssignedAttempt[] = assignedFrom(
+      rows.flatMap(({ lease_id, is_taken }) => (lease_id === null ? [] : { lease_id, is_taken })),
+      entries,
+    );
     const stored = new Set(rows.flatMap((row) => row.job_id ?? []));
     return { jobs: await this.#answers(session, jobs, stored, submitter), assigned };
   }
