@@ -3,7 +3,7 @@ import { askSources, type AskOutcome, type Candidate } from '@drover/task-source
 import type { AgentPolicy } from './lease-server-options.ts';
 import { heldAttempt, type HeldAttempt } from './held-attempt.ts';
 import type { LeaseSession } from './lease-session.ts';
-import { StoreRetry } from './store-retry.ts';
+import { delay, StoreRetry } from './store-retry.ts';
 
 /** What an assignment loop works with. */
 export interface AssignmentLoopDeps {
@@ -22,6 +22,11 @@ export interface AssignmentLoopOptions {
   readonly retryMinMs: number;
   readonly retryMaxMs: number;
 }
+
+/** A round over thousands of agents that took this long is followed by a rest, so that rounds never fill the process. */
+const longRoundMs = 2;
+const restShare = 5;
+const restMsMax = 100;
 
 /**
  * Asks the sources about agents that could take work: one round at a time, all agents that something happened to in one
@@ -127,15 +132,20 @@ export class AssignmentLoop {
     // What else this turn of the event loop brings belongs to the same round.
     await Promise.resolve();
     while (this.#wanted.size > 0 && !signal.aborted) {
+      const startMs = this.#deps.clock.monotonicMs();
       const sessions = [...this.#wanted].filter((session) => session.takesWork);
       this.#wanted.clear();
       if (sessions.length === 0) continue;
       const generation = this.#generation;
       for (const session of sessions) session.asking = true;
       const candidates = sessions.map((session) => this.#candidate(session));
+      const askedMs = this.#deps.clock.monotonicMs();
       const outcome = await askSources(this.#deps.sources, candidates, { signal });
+      const answeredMs = this.#deps.clock.monotonicMs();
       for (const session of sessions) session.asking = false;
       const failed = this.#apply(sessions, outcome, generation);
+      const ownMs = askedMs - startMs + (this.#deps.clock.monotonicMs() - answeredMs);
+      if (ownMs >= longRoundMs) await delay(this.#deps.clock, Math.min(restMsMax, restShare * ownMs), signal);
       if (failed.length === 0) {
         this.#retry.succeeded();
         continue;

@@ -86,6 +86,9 @@ class QueueTaskSource {
   readonly #barren = new BarrenClaims();
   readonly #wakes = new Set<() => void>();
   #classes: readonly WaitingClass[] = [];
+  #asks = 0;
+  #reads = 0;
+  #readTaken = 0;
   /** The classes may have changed since they were read. */
   #stale = true;
   #reading: Promise<void> | undefined;
@@ -108,21 +111,28 @@ class QueueTaskSource {
   async ask(agents: readonly AgentView[], { signal }: AskContext): Promise<ReadonlyMap<string, TaskAnswer>> {
     const attempts = new Map<string, AssignedAttempt[]>();
     const renewed = this.#stale;
-    let open = agents.filter(({ leasesFree }) => leasesFree > 0).map((view) => new FreePlace(view));
-    let limit = firstClaimPlaces;
-    for (let round = 0; round < roundsMax && open.length > 0; round += 1) {
-      const classes = await this.#waiting(signal);
-      const groups = planPlaces(open, classes, this.#fit, this.#barren);
-      if (groups.length === 0) break;
-      const more: FreePlace[] = [];
-      for (const group of groups) {
-        const places = spreadPlaces(group, limit);
-        const claimed = await this.#claim(group.classIds, places, attempts, signal);
-        if (claimed === places.length) more.push(...group.agents.map(({ place }) => place));
-        else for (const { place } of group.agents) this.#barren.add(place.view, group.key);
+    let classes = await this.#waiting(signal);
+    if (classes.length > 0) {
+      const open = this.#places(agents);
+      let limit = firstClaimPlaces;
+      for (let round = 1; ; round += 1) {
+        const groups = planPlaces(open, classes, this.#fit, this.#barren, limit);
+        let filled = false;
+        for (const group of groups) {
+          const places = spreadPlaces(group, limit);
+          const claimed = await this.#claim(group.classIds, places, attempts, signal);
+          if (claimed === places.length) filled = true;
+          else for (const { place } of group.agents) this.#barren.add(place.view, group.key);
+        }
+        // What came back short found nothing more for anybody: other agents of the same classes need not try.
+        if (!filled) break;
+        if (round === roundsMax) {
+          this.#mayHaveWork();
+          break;
+        }
+        limit = Math.min(claimPlacesMax, limit * 4);
+        classes = await this.#waiting(signal);
       }
-      open = more;
-      limit = Math.min(claimPlacesMax, limit * 4);
     }
     // A signal may have spoken of a lease that is not due yet.
     if (renewed) void this.#lookForDue();
@@ -137,6 +147,15 @@ class QueueTaskSource {
     return () => {
       if (this.#wakes.delete(entry) && this.#wakes.size === 0) this.#stopLooking();
     };
+  }
+
+  /** Each ask starts with another agent: those that are looked at first must not keep a lease from all others. */
+  #places(agents: readonly AgentView[]): FreePlace[] {
+    this.#asks += 1;
+    const start = (this.#asks * firstClaimPlaces) % agents.length;
+    return [...agents.slice(start), ...agents.slice(0, start)]
+      .filter(({ leasesFree }) => leasesFree > 0)
+      .map((view) => new FreePlace(view));
   }
 
   async #claim(
@@ -157,24 +176,37 @@ class QueueTaskSource {
     return claimed.length;
   }
 
+  /** The classes that wait, read again if there was news since. An ask that finds no news waits for nobody. */
   async #waiting(signal: AbortSignal): Promise<readonly WaitingClass[]> {
-    if (this.#stale || this.#reading !== undefined) {
-      this.#reading ??= this.#read(signal).finally(() => (this.#reading = undefined));
+    while (this.#stale || this.#reading !== undefined) {
+      // One statement for all asks that wait; each looks again, since news may have come while it was under way.
+      this.#reading ??= this.#readNews(signal);
       await this.#reading;
     }
     return this.#classes;
   }
 
-  async #read(signal?: AbortSignal): Promise<void> {
-    // Cleared first: what changes while the statement is under way makes the answer stale again.
+  async #readNews(signal: AbortSignal): Promise<void> {
     this.#stale = false;
-    this.#barren.clear();
     try {
-      this.#classes = await this.#queue.waitingClasses(this.#name, this.#context(signal));
+      await this.#read(signal);
     } catch (error) {
       this.#stale = true;
       throw error;
+    } finally {
+      this.#reading = undefined;
     }
+  }
+
+  async #read(signal?: AbortSignal): Promise<void> {
+    this.#barren.clear();
+    this.#reads += 1;
+    const read = this.#reads;
+    const classes = await this.#queue.waitingClasses(this.#name, this.#context(signal));
+    // The poll reads beside asks: an answer that is older than one that was taken is dropped.
+    if (read < this.#readTaken) return;
+    this.#readTaken = read;
+    this.#classes = classes;
   }
 
   #startLooking(): void {

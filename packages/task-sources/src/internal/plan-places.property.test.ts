@@ -44,7 +44,7 @@ test('whatever class the leases of a claim turn out to be of, no agent is overco
       const places = views.map((view) => new FreePlace(view));
       const byId = new Map(waiting.map((item) => [item.classId, item]));
       const given = new Map<string, LeaseRequirements[]>();
-      for (const group of planPlaces(places, waiting, new ClassFit(), new BarrenClaims())) {
+      for (const group of planPlaces(places, waiting, new ClassFit(), new BarrenClaims(), 1_024)) {
         for (const place of spreadPlaces(group, 1_024)) {
           const choice = group.classIds[choices.next().value! % group.classIds.length]!;
           const list = given.get(place.view.agentId) ?? [];
@@ -74,6 +74,7 @@ test('an agent that some waiting class fits gets at least one place', () => {
         waiting,
         new ClassFit(),
         new BarrenClaims(),
+        1_024,
       );
       const served = new Set(planned.flatMap(({ agents: list }) => list.map(({ place }) => place.view.agentId)));
       for (const view of views) {

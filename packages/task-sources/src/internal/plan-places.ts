@@ -20,15 +20,21 @@ export const classIdsMax = 1024;
  * Groups agents by the waiting classes that fit them now; groups come in the order of their most urgent class. A claim does
  * not say beforehand of which class a lease will be, so an agent's number of places is the smallest that its classes allow:
  * that many leases of any mixture fit, since each takes at most that part of every resource.
+ *
+ * It stops looking when every class has `agentsPerClass` agents: with thousands of idle ones and little work, a few do.
  */
 export function planPlaces(
   places: readonly FreePlace[],
   classes: readonly WaitingClass[],
   fit: ClassFit<number>,
   barren: BarrenClaims,
+  agentsPerClass: number,
 ): PlaceGroup[] {
   const groups = new Map<string, { key: string; classIds: number[]; agents: { place: FreePlace; places: number }[] }>();
+  const found = new Map<number, number>();
+  let covered = 0;
   for (const place of places) {
+    if (covered === classes.length) break;
     if (place.slotsFree < 1) continue;
     const classIds: number[] = [];
     let smallest = Number.POSITIVE_INFINITY;
@@ -43,6 +49,11 @@ export function planPlaces(
     if (classIds.length === 0) continue;
     const key = classIds.join();
     if (barren.has(place.view, key)) continue;
+    for (const classId of classIds) {
+      const count = (found.get(classId) ?? 0) + 1;
+      found.set(classId, count);
+      if (count === agentsPerClass) covered += 1;
+    }
     const group = groups.get(key);
     if (group === undefined) groups.set(key, { key, classIds, agents: [{ place, places: smallest }] });
     else group.agents.push({ place, places: smallest });
