@@ -1,4 +1,6 @@
+import { messageOf } from '@drover/lease-kit';
 import type { Command } from 'commander';
+import { readFile } from 'node:fs/promises';
 import { createFleetClient, type FleetClient } from './fleet-client.ts';
 
 /** Where a server listens when nobody says otherwise. */
@@ -15,9 +17,19 @@ export interface CommandContext {
   exit(code: number): void;
 }
 
-/** Adds `--server` to a command that asks a server. */
+/** How a command reaches its server. */
+export interface ServerOptions {
+  readonly server: string;
+  readonly token?: string;
+  readonly ca?: string;
+}
+
+/** Adds `--server`, `--token` and `--ca` to a command that asks a server. */
 export function withServer(command: Command, env: CommandContext['env']): Command {
-  return command.option('-s, --server <url>', 'the server to ask', env['DROVER_SERVER'] ?? defaultServerUrl);
+  return command
+    .option('-s, --server <url>', 'the server to ask [DROVER_SERVER]', env['DROVER_SERVER'] ?? defaultServerUrl)
+    .option('--token <token>', 'what the server asks every caller for; better in the environment [DROVER_TOKEN]')
+    .option('--ca <file>', 'PEM file of the authority that signed its certificate [DROVER_CA]');
 }
 
 /** Adds `--json` to a command that prints a table. */
@@ -27,11 +39,28 @@ export function withJson(command: Command): Command {
 
 /** Runs `work` with a client for `--server` and closes it. */
 export async function usingServer<Result>(
-  options: { readonly server: string },
+  options: ServerOptions,
+  context: Pick<CommandContext, 'env'>,
   work: (client: FleetClient) => Promise<Result>,
 ): Promise<Result> {
-  using client = createFleetClient(checkServerUrl(options.server));
+  const url = checkServerUrl(options.server);
+  const token = options.token ?? context.env['DROVER_TOKEN'];
+  const caFile = options.ca ?? context.env['DROVER_CA'];
+  const ca = caFile === undefined ? undefined : await readCa(caFile);
+  using client = createFleetClient({
+    url,
+    ...(token === undefined ? {} : { token }),
+    ...(ca === undefined ? {} : { ca }),
+  });
   return await work(client);
+}
+
+async function readCa(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    throw new UsageError(`--ca is ${file}, which cannot be read: ${messageOf(error)}`);
+  }
 }
 
 function checkServerUrl(text: string): string {

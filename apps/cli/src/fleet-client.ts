@@ -15,10 +15,30 @@ export interface FleetClient extends Disposable {
 /** How long a call without a stream may take. */
 const callTimeoutMs = 30_000;
 
+/** How a server is reached. */
+export interface FleetClientOptions {
+  /** `http://host:port` or `https://host:port`. */
+  readonly url: string;
+  /** What the server asks every caller for; absent means nothing. */
+  readonly token?: string;
+  /** PEM text of the authority that signed the server's certificate; absent means those that Node trusts. */
+  readonly ca?: string;
+}
+
 /** Opens a client. It connects with the first call; disposing closes the connection. */
-export function createFleetClient(url: string): FleetClient {
-  const sessions = new Http2SessionManager(url, { pingIntervalMs: 20_000, pingTimeoutMs: 10_000 });
-  const transport: Transport = createGrpcTransport({ baseUrl: url, sessionManager: sessions });
+export function createFleetClient({ url, token, ca }: FleetClientOptions): FleetClient {
+  const tls = ca === undefined ? {} : { ca };
+  const sessions = new Http2SessionManager(url, { pingIntervalMs: 20_000, pingTimeoutMs: 10_000 }, tls);
+  const transport: Transport = createGrpcTransport({
+    baseUrl: url,
+    sessionManager: sessions,
+    interceptors: [
+      (next) => (request) => {
+        if (token !== undefined) request.header.set('authorization', `Bearer ${token}`);
+        return next(request);
+      },
+    ],
+  });
   return {
     url,
     jobs: createClient(JobService, transport),

@@ -5,4 +5,32 @@ export { jobFileJsonSchema, type JobFile, type JobFileBatch, type JobFileInput }
 export { jobFromFile, type ResolvedSource, type ResolveInput } from './job-file/job-from-file.ts';
 export { parseJobFile, type ParsedJobFile, type ParseJobFileOptions } from './job-file/parse-job-file.ts';
 export { jobLeaseType, jobPayloadType } from './job-lease-type.ts';
-export * from './job-messages.ts';
+export {
+  file_drover_job_v1_job,
+  JobSchema,
+  BatchSchema,
+  RequirementsSchema,
+  RetryPolicySchema,
+  InputSchema,
+  FileInputSchema,
+  GitInputSchema,
+  OutputRuleSchema,
+  StepSchema,
+  BatchResultSchema,
+  StepResultSchema,
+  OutputSchema,
+  StepEnd,
+  StepEndSchema,
+  type Job,
+  type Batch,
+  type Requirements,
+  type RetryPolicy,
+  type Input,
+  type FileInput,
+  type GitInput,
+  type OutputRule,
+  type Step,
+  type BatchResult,
+  type StepResult,
+  type Output,
+} from './job-messages.ts';

@@ -7,14 +7,20 @@ import {
   type LeaseStatus,
 } from '@drover/control-api';
 import { styleText } from 'node:util';
-import { countOption, usingServer, withJson, withServer, type CommandContext } from '../command-context.ts';
+import {
+  countOption,
+  usingServer,
+  withJson,
+  withServer,
+  type CommandContext,
+  type ServerOptions,
+} from '../command-context.ts';
 import { callOptions } from '../fleet-client.ts';
 import { jsonText } from '../output/job-json.ts';
 import { printable, tableText } from '../output/print-table.ts';
 import { ago, bytesText, conditionWord, leaseStateWord, shortId } from '../output/words.ts';
 
-interface ListOptions {
-  readonly server: string;
+interface ListOptions extends ServerOptions {
   readonly json?: boolean;
   readonly limit: number;
 }
@@ -33,7 +39,7 @@ export function addFleetCommands(program: Command, context: CommandContext): voi
   limited(program.command('agents'))
     .description('the agents of the fleet')
     .action(async (options: ListOptions) => {
-      await usingServer(options, async (client) => {
+      await usingServer(options, context, async (client) => {
         const answer = await client.fleet.listAgents({ pageSize: options.limit }, callOptions(context.signal));
         out(
           options.json === true
@@ -47,7 +53,7 @@ export function addFleetCommands(program: Command, context: CommandContext): voi
     .description('the leases that wait or run, in the order in which they are assigned')
     .option('--agent <id>', 'only those of one agent', '')
     .action(async (options: ListOptions & { readonly agent: string }) => {
-      await usingServer(options, async (client) => {
+      await usingServer(options, context, async (client) => {
         const request = { pageSize: options.limit, agentId: options.agent };
         const answer = await client.fleet.listLeases(request, callOptions(context.signal));
         out(
@@ -61,7 +67,7 @@ export function addFleetCommands(program: Command, context: CommandContext): voi
   withJson(withServer(program.command('why').argument('<job>', 'an id, or the first letters of one'), context.env))
     .description('for each agent, the first reason why it does not take a waiting job')
     .action(async (jobId: string, options: ListOptions) => {
-      await usingServer(options, async (client) => {
+      await usingServer(options, context, async (client) => {
         const answer = await client.fleet.explainJob({ jobId }, callOptions(context.signal));
         if (options.json === true) return out(jsonText(ExplainJobResponseSchema, answer));
         if (answer.leases.length === 0) out('no lease of the job waits');

@@ -2,8 +2,16 @@ import type { Command } from 'commander';
 import { GetJobResponseSchema, JobState, ListJobsResponseSchema, type JobStatus } from '@drover/control-api';
 import { jobFileJsonSchema } from '@drover/lease-type-job';
 import { styleText } from 'node:util';
-import { UsageError, countOption, usingServer, withJson, withServer, type CommandContext } from '../command-context.ts';
-import { callOptions } from '../fleet-client.ts';
+import {
+  UsageError,
+  countOption,
+  usingServer,
+  withJson,
+  withServer,
+  type CommandContext,
+  type ServerOptions,
+} from '../command-context.ts';
+import { callOptions, type FleetClient } from '../fleet-client.ts';
 import { followJob } from '../follow-job.ts';
 import { jsonText } from '../output/job-json.ts';
 import { jobEndLine, progressLines, resultLines } from '../output/job-view.ts';
@@ -15,11 +23,7 @@ import { saveOutputs } from '../save-outputs.ts';
 import { submitJobFile } from '../submit/submit-job-file.ts';
 import { followLogs } from '../follow-logs.ts';
 
-interface ServerOption {
-  readonly server: string;
-}
-
-interface SubmitOptions extends ServerOption {
+interface SubmitOptions extends ServerOptions {
   readonly var: Readonly<Record<string, string>>;
   readonly priority?: number;
   readonly json?: boolean;
@@ -34,7 +38,7 @@ export function addJobCommands(program: Command, context: CommandContext): void 
     .description('submit a job, follow it, exit with its status')
     .option('--no-logs', 'show the progress alone')
     .action(async (file: string, options: SubmitOptions & { readonly logs: boolean }) => {
-      await usingServer(options, async (client) => {
+      await usingServer(options, context, async (client) => {
         const jobId = await submitJobFile(client, submission(file, options, context), context.signal);
         if (options.json !== true) out(`job ${shortId(jobId)} submitted to ${client.url}`);
         const display = createLiveDisplay(options.json === true ? context.stderr : context.stdout);
@@ -52,7 +56,7 @@ export function addJobCommands(program: Command, context: CommandContext): void 
   withSubmit(job.command('submit').argument('<file>', 'a job file (YAML)'), context)
     .description('submit a job and print its id')
     .action(async (file: string, options: SubmitOptions) => {
-      await usingServer(options, async (client) => {
+      await usingServer(options, context, async (client) => {
         const jobId = await submitJobFile(client, submission(file, options, context), context.signal);
         out(options.json === true ? JSON.stringify({ jobId }) : jobId);
       });
@@ -62,8 +66,8 @@ export function addJobCommands(program: Command, context: CommandContext): void 
     .description('jobs, newest first')
     .option('-n, --limit <count>', 'how many', countOption('--limit', 1, 500), 20)
     .option('--state <state...>', `only jobs that are ${[...statesByWord.keys()].join(', ')}`)
-    .action(async (options: ServerOption & { limit: number; json?: boolean; state?: string[] }) => {
-      await usingServer(options, async (client) => {
+    .action(async (options: ServerOptions & { limit: number; json?: boolean; state?: string[] }) => {
+      await usingServer(options, context, async (client) => {
         const states = (options.state ?? []).map(stateFromWord);
         const answer = await client.jobs.listJobs({ pageSize: options.limit, states }, callOptions(context.signal));
         if (options.json === true) return out(jsonText(ListJobsResponseSchema, answer));
@@ -74,8 +78,8 @@ export function addJobCommands(program: Command, context: CommandContext): void 
 
   withJson(withServer(job.command('show').argument('<job>', 'an id, or the first letters of one'), context.env))
     .description('one job, with its steps and outputs')
-    .action(async (jobId: string, options: ServerOption & { json?: boolean }) => {
-      await usingServer(options, async (client) => {
+    .action(async (jobId: string, options: ServerOptions & { json?: boolean }) => {
+      await usingServer(options, context, async (client) => {
         const found = await getJob(client, jobId, context);
         if (options.json === true) return out(jobJson(found));
         out(`job ${found.jobId}  ${printable(found.name)}  ${jobStateWord(found.state)}`);
@@ -92,8 +96,8 @@ export function addJobCommands(program: Command, context: CommandContext): void 
     .option('-f, --follow', 'go on while they are written')
     .option('--batch <name>', 'only this batch')
     .option('--step <name>', 'only this step')
-    .action(async (jobId: string, options: ServerOption & { follow?: boolean; batch?: string; step?: string }) => {
-      await usingServer(options, (client) =>
+    .action(async (jobId: string, options: ServerOptions & { follow?: boolean; batch?: string; step?: string }) => {
+      await usingServer(options, context, (client) =>
         followLogs(client, { ...options, jobId, follow: options.follow ?? false }, context),
       );
     });
@@ -101,8 +105,8 @@ export function addJobCommands(program: Command, context: CommandContext): void 
   withServer(job.command('cancel').argument('<job>', 'an id, or the first letters of one'), context.env)
     .description('say that a job is no longer wanted')
     .option('--reason <text>', 'why, for people', 'cancelled from the command line')
-    .action(async (jobId: string, options: ServerOption & { reason: string }) => {
-      await usingServer(options, async (client) => {
+    .action(async (jobId: string, options: ServerOptions & { reason: string }) => {
+      await usingServer(options, context, async (client) => {
         const found = await getJob(client, jobId, context);
         await client.jobs.cancelJob({ jobId: found.jobId, reason: options.reason }, callOptions(context.signal));
         out(`job ${shortId(found.jobId)} is being cancelled`);
@@ -113,8 +117,8 @@ export function addJobCommands(program: Command, context: CommandContext): void 
     .description('fetch the outputs of a job into a folder')
     .option('-o, --output <folder>', 'where to put them; a folder for each batch', 'outputs')
     .option('--force', 'replace files that are there')
-    .action(async (jobId: string, options: ServerOption & { output: string; force?: boolean }) => {
-      await usingServer(options, async (client) => {
+    .action(async (jobId: string, options: ServerOptions & { output: string; force?: boolean }) => {
+      await usingServer(options, context, async (client) => {
         const found = await getJob(client, jobId, context);
         const saved = await saveOutputs(
           found,
@@ -153,11 +157,7 @@ function submission(file: string, options: SubmitOptions, context: CommandContex
   };
 }
 
-async function getJob(
-  client: Parameters<Parameters<typeof usingServer>[1]>[0],
-  jobId: string,
-  context: CommandContext,
-): Promise<JobStatus> {
+async function getJob(client: FleetClient, jobId: string, context: CommandContext): Promise<JobStatus> {
   const { job } = await client.jobs.getJob({ jobId }, callOptions(context.signal));
   if (!job) throw new Error('the server answered without a job');
   return job;

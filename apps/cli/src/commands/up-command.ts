@@ -62,7 +62,7 @@ async function up(options: UpOptions, context: CommandContext): Promise<void> {
     if (dataDir !== undefined) say(`postgres ${shown(dataDir)}`);
     const agent = startChild(
       'agent',
-      ['agent', '--server-url', url, '--state-dir', join(state, 'agent'), '--log-format', 'json'],
+      ['agent', '--server-urls', url, '--state-dir', join(state, 'agent'), '--log-format', 'json'],
       join(logs, 'agent.log'),
     );
     children.unshift(agent);
@@ -106,7 +106,7 @@ async function example(url: string, options: UpOptions, context: CommandContext,
       message: '--example runs examples/check-reconciler.yaml of a checkout of Drover, and there is none here',
     });
   }
-  using client = createFleetClient(url);
+  using client = createFleetClient({ url });
   say(`\n${styleText('bold', 'The example job')}: ${shown(file)}`);
   const job = await runExample(client, file, context.stdout, signal);
   say('');
