@@ -21,6 +21,17 @@ export function followersFull(followersMax: number): DroverError {
   });
 }
 
+/** `SUBMISSIONS_FULL`: too many submissions wait for the store. */
+export function submissionsFull(waitingMax: number): DroverError {
+  return new DroverError({
+    code: 'SUBMISSIONS_FULL',
+    advice: 'exhausted',
+    message: `${waitingMax} submissions wait for the store, which is the most allowed.`,
+    details: { waitingMax },
+    retryAfterMs: 1_000,
+  });
+}
+
 /** A page size, or its default for 0. Throws `INVALID_PAGE_SIZE`. */
 export function pageSizeOf(given: number, absent: number, max: number): number {
   if (given > max) throw inputInvalid('INVALID_PAGE_SIZE', 'page_size', String(given), `1 to ${max}`);

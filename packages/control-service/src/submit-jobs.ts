@@ -16,6 +16,7 @@ import type { JobDraft, StoreContext, SubmittedJob } from '@drover/lease-store';
 import { leasePinOwner, payloadPinMs, payloadTypeOf, withReferencedPayload } from '@drover/task-sources';
 import type { ControlServiceDeps } from './control-service-options.ts';
 import { inputInvalid } from './input-errors.ts';
+import { SubmitBatcher, type StoredSubmission } from './submit-batcher.ts';
 import { uuidV7 } from './uuid-v7.ts';
 
 const jobsMax = 1_000;
@@ -47,15 +48,17 @@ interface PlannedJob {
 export class JobSubmitter {
   readonly #deps: SubmitterDeps;
   readonly #planners: ReadonlyMap<string, JobPlanner>;
+  readonly #batcher: SubmitBatcher;
 
   constructor(deps: SubmitterDeps) {
     this.#deps = deps;
+    this.#batcher = new SubmitBatcher(deps.store.jobs);
     this.#planners = new Map(deps.planners.map((planner) => [planner.payloadType, planner]));
   }
 
   /** The ids of the jobs, in the order of the submissions. Throws with advice `fix-input` for what is not right. */
   async submit(request: SubmitJobsRequest, context: StoreContext): Promise<readonly string[]> {
-    const { store, placement, blobs } = this.#deps;
+    const { placement, blobs } = this.#deps;
     const planned = this.#plan(request.jobs);
     const pinned: string[] = [];
     const release = (owners: readonly string[]): void => {
@@ -79,9 +82,9 @@ export class JobSubmitter {
           }),
         };
       });
-      let stored: { readonly jobs: readonly SubmittedJob[]; readonly assigned: readonly AssignedAttempt[] };
+      let stored: StoredSubmission;
       try {
-        stored = await store.jobs.submit(drafts, context);
+        stored = await this.#batcher.submit(drafts, context);
       } catch (error) {
         reservation?.release();
         throw error;
