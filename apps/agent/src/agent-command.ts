@@ -39,7 +39,7 @@ export function createAgentCommand(): Command {
     const { agent } = composed;
     await using health = await startHealth(config, agent);
     await agent.start();
-    logger.info({ agentId: agent.agentId, server: config.server.url, health: health?.url }, 'the agent is running');
+    logger.info({ agentId: agent.agentId, servers: config.server.urls, health: health?.url }, 'the agent is running');
     stop.drain.addEventListener('abort', () => {
       logger.info({ signal: String(stop.drain.reason) }, 'draining; a second signal cancels what runs');
       void agent.stop({ how: 'drain' });

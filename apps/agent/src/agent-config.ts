@@ -8,10 +8,12 @@ export const agentConfig = defineAppConfig({
   schema: z.strictObject({
     server: z
       .strictObject({
-        url: z
-          .url({ protocol: /^https?$/ })
-          .default('http://127.0.0.1:7613')
-          .describe('The server to take leases from.'),
+        urls: z
+          .array(z.url({ protocol: /^https?$/, error: 'is no URL; allowed is http(s)://HOST:PORT' }))
+          .min(1)
+          .max(16)
+          .default(['http://127.0.0.1:7613'])
+          .describe('The servers to take leases from, one at a time; the next when one cannot be reached.'),
         token: secret().optional().describe('What the server asks every caller for.'),
         tls_ca: z.string().optional().describe('PEM file of the authority that signed the server’s certificate.'),
       })

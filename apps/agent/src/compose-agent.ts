@@ -1,10 +1,11 @@
 import 'reflect-metadata';
+import type { Interceptor, Transport } from '@connectrpc/connect';
 import { createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node';
 import type { ContentStore } from '@drover/content-store';
 import { createRemoteContentStore } from '@drover/content-store-remote';
 import { createLeaseAgent, type LeaseAgent, type LeaseAgentEvent } from '@drover/lease-agent';
 import { LeaseHandler, type Logger } from '@drover/lease-kit';
-import { createLeaseClient, type ConnectedLeaseClient } from '@drover/lease-transport';
+import { createLeaseClient, createRotatingLeaseClient } from '@drover/lease-transport';
 import { createJobHandler } from '@drover/lease-type-job/lease-handler';
 import { createProcessRunner, type ProcessRunner } from '@drover/process-runner';
 import { createGitWorkspaceProvider } from '@drover/workspaces-git';
@@ -66,28 +67,21 @@ export async function createConfiguredAgent(
   onEvent: (event: LeaseAgentEvent) => void,
 ): Promise<ComposedAgent> {
   await using parts = new AsyncDisposableStack();
-  const { url: baseUrl, token, tls_ca } = config.server;
+  const { urls, token, tls_ca } = config.server;
   const tls = tls_ca === undefined ? {} : { ca: await readFile(tls_ca) };
   const authorization: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
-  const client: ConnectedLeaseClient = parts.use(
-    createLeaseClient(
-      // Asked at each call, when the agent below is there and knows its id.
-      { baseUrl, tls, headers: () => ({ ...authorization, 'drover-agent-id': agent.agentId }) },
-      { logger },
-    ),
+  // Asked at each call, when the agent below is there and knows its id.
+  const headers = () => ({ ...authorization, 'drover-agent-id': agent.agentId });
+  const client = createRotatingLeaseClient(
+    urls.map((baseUrl) => parts.use(createLeaseClient({ baseUrl, tls, headers }, { logger }))),
+    { logger },
   );
-  const sessions = new Http2SessionManager(baseUrl, { pingIntervalMs: 20_000, pingTimeoutMs: 10_000 }, tls);
-  parts.defer(() => sessions.abort());
-  const transport = createGrpcTransport({
-    baseUrl,
-    sessionManager: sessions,
-    interceptors: [
-      (next) => (request) => {
-        for (const [name, value] of Object.entries(authorization)) request.header.set(name, value);
-        return next(request);
-      },
-    ],
-  });
+  const transports = urls.map((baseUrl) => parts.use(blobTransport(baseUrl, authorization, tls)).transport);
+  // Blobs come from and go to the server of the session.
+  const transport: Transport = {
+    unary: (...call) => transports[client.current]!.unary(...call),
+    stream: (...call) => transports[client.current]!.stream(...call),
+  };
   const content = createRemoteContentStore({}, { transport });
   const runner = parts.use(createProcessRunner({ stateDir: join(config.state.dir, 'processes') }, { logger }));
   const container = composeAgent(config, { content, runner, logger });
@@ -114,6 +108,22 @@ export async function createConfiguredAgent(
   );
   const moved = parts.move();
   return { agent, [Symbol.asyncDispose]: () => moved.disposeAsync() };
+}
+
+function blobTransport(
+  baseUrl: string,
+  headers: Readonly<Record<string, string>>,
+  tls: { readonly ca?: Buffer },
+): { readonly transport: Transport } & Disposable {
+  const sessionManager = new Http2SessionManager(baseUrl, { pingIntervalMs: 20_000, pingTimeoutMs: 10_000 }, tls);
+  const authorize: Interceptor = (next) => (request) => {
+    for (const [name, value] of Object.entries(headers)) request.header.set(name, value);
+    return next(request);
+  };
+  return {
+    transport: createGrpcTransport({ baseUrl, sessionManager, interceptors: [authorize] }),
+    [Symbol.dispose]: () => sessionManager.abort(),
+  };
 }
 
 function propertiesFrom(lines: readonly string[]): Record<string, string[]> {
