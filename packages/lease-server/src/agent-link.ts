@@ -1,10 +1,11 @@
 import { create } from '@bufbuild/protobuf';
 import { durationFromMs } from '@bufbuild/protobuf/wkt';
-import type { CallContext, LeaseEndpoint } from '@drover/lease-kit';
+import { DroverError, isDroverError, type CallContext, type LeaseEndpoint } from '@drover/lease-kit';
 import {
   AgentCondition as WireCondition,
   AppendLogResponseSchema,
   OpenSessionResponseSchema,
+  type AppendLogRequest,
   type ExchangeLeasesRequest,
   type ExchangeLeasesResponse,
 } from '@drover/lease-protocol';
@@ -51,8 +52,7 @@ export function agentLink(parts: ServerParts, sessions: SessionRegistry): LeaseE
       return link.answer(Number(request.copy!.acknowledgedRevision), waitMs, context.signal);
     },
     async appendLog(request, context) {
-      const session = sessions.find(request.sessionId, context.principal);
-      if (request.epoch !== BigInt(session.epoch)) throw sessionUnknown(request.sessionId, 'its epoch is another one');
+      const session = findForLog(sessions, request, context);
       const committedBytes = await sessions.logs.append(session, request, context);
       return create(AppendLogResponseSchema, { committedBytes });
     },
@@ -98,6 +98,18 @@ function openStream(
     (error: unknown) => outgoing.end(error),
   );
   return outgoing;
+}
+
+/** Like {@link find}. That a session is over says nothing about a log: its agent tries again in the next one. */
+function findForLog(sessions: SessionRegistry, request: AppendLogRequest, context: CallContext): LeaseSession {
+  try {
+    const session = sessions.find(request.sessionId, context.principal);
+    if (request.epoch === BigInt(session.epoch)) return session;
+    throw sessionUnknown(request.sessionId, 'its epoch is another one');
+  } catch (error) {
+    if (!isDroverError(error) || error.advice === 'denied' || error.advice === 'fenced') throw error;
+    throw new DroverError({ code: error.code, advice: 'unavailable', message: error.message, cause: error });
+  }
 }
 
 function find(sessions: SessionRegistry, request: ExchangeLeasesRequest, context: CallContext): LeaseSession {

@@ -181,6 +181,8 @@ describe('the endpoint', () => {
     agent.finish(agent.running[0]!, { outcome: Outcome.COMPLETED });
     await bench.until(() => agent.journal.size === 0);
     await expect(append(11n, 'late')).rejects.toMatchObject({ code: 'ATTEMPT_NOT_BOUND', advice: 'conflict' });
+    await server.stop();
+    await expect(append(11n, 'later')).rejects.toMatchObject({ advice: 'unavailable' });
   });
 });
 
