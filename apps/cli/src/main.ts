@@ -18,7 +18,7 @@ async function main(argv: readonly string[]): Promise<number> {
     signal: stop.signal,
     exit: (given) => void (code = given),
   };
-  const program = createProgram(context);
+  const program = await createProgram(context, argv);
   // Commands that run until they are stopped listen themselves, for they have two ways to stop.
   if (!['server', 'agent', 'up'].includes(argv[0] ?? '')) {
     process.once('SIGINT', onSignal);
