@@ -17,13 +17,11 @@ import type { LeaseClasses } from './lease-classes.ts';
 import { loseAttempts, type StrayAttempt } from './lose-attempts.ts';
 import type { RecordAttempts } from './record-attempts.ts';
 
-interface AgentRow {
+interface OpenedRow {
   readonly epoch: number;
-  readonly session_id: string | null;
-  readonly server_id: string | null;
-  readonly instance_nonce: string | null;
-  readonly quarantine_ms: number | null;
-  readonly takeovers_recent: number;
+  readonly is_quarantined: boolean;
+  readonly previous_session_id: string | null;
+  readonly previous_server_id: string | null;
 }
 
 /** What opening a session came to; a quarantine commits as well, so that it is no exception here. */
@@ -35,15 +33,13 @@ export type OpenOutcome =
 export const conditions: readonly AgentRecord['condition'][] = ['ready', 'busy', 'stopping', 'unhealthy'];
 
 /**
- * Opens and ends sessions. A transaction of several statements, since what is decided must be seen under the lock of the
- * agent's row: a claim that holds the share lock commits first, and its attempt is then found here.
+ * Opens and ends sessions. The statement that changes the agent's row waits for claims that hold its share lock; a later
+ * statement, with a snapshot of its own, then sees what they bound.
  */
 export class AgentSessions {
   readonly #deps: { readonly attempts: RecordAttempts; readonly classes: LeaseClasses };
   readonly #bound: BoundAttempts;
-  readonly #lock: Statement;
-  readonly #insert: Statement;
-  readonly #replace: Statement;
+  readonly #open: Statement;
   readonly #quarantine: Statement;
   readonly #strays: Statement;
   readonly #end: Statement;
@@ -53,34 +49,34 @@ export class AgentSessions {
     this.#deps = deps;
     this.#bound = deps.bound;
     const { takeoverWindowMs, quarantineMs } = storeLimits;
-    const recent = (table: string) =>
-      `array(select t from unnest(${table}takeovers) t where t > now() - interval '${takeoverWindowMs} milliseconds')`;
-    this.#lock = statement(
-      'agent_lock',
-      `select epoch, session_id, server_id, instance_nonce, cardinality(${recent('')}) as takeovers_recent,
-              ceil(extract(epoch from quarantined_until - now()) * 1000)::bigint as quarantine_ms
-         from ${s}.agents where agent_id = $1 for update`,
-    );
-    this.#insert = statement(
-      'agent_insert',
-      `insert into ${s}.agents (agent_id, epoch, description) values ($1, 0, $2) on conflict do nothing`,
-    );
-    this.#replace = statement(
-      'agent_replace',
+    const recent = `array(select t from unnest(a.takeovers) t where t > now() - interval '${takeoverWindowMs} milliseconds')`;
+    const isTakeover = `a.session_id is not null and a.instance_nonce <> $4`;
+    // In a quarantine the other process loses its session as well: nobody can say which of the two is the machine meant.
+    const isTooMuch = `(${isTakeover} and cardinality(${recent}) + 1 >= ${storeLimits.takeoversMax})`;
+    const unlessTooMuch = (value: string, otherwise: string) =>
+      `case when ${isTooMuch} then ${otherwise} else ${value} end`;
+    this.#open = statement(
+      'session_open',
       `with server as (
          insert into ${s}.servers (server_id, beat_at) values ($3, now()) on conflict do nothing)
-       update ${s}.agents a
-          set epoch = a.epoch + 1, session_id = $2, server_id = $3, instance_nonce = $4, description = $5,
-              opened_at = now(), condition = 1, quarantined_until = null,
-              takeovers = case when $6::boolean then array_append(${recent('a.')}, now()) else ${recent('a.')} end
-        where a.agent_id = $1 returning a.epoch`,
+       insert into ${s}.agents as a (agent_id, epoch, session_id, server_id, instance_nonce, description, opened_at)
+       values ($1, 1, $2, $3, $4, $5, now())
+       on conflict (agent_id) do update
+          set epoch = a.epoch + 1, previous_session_id = a.session_id, previous_server_id = a.server_id,
+              session_id = ${unlessTooMuch('$2', 'null')},
+              server_id = ${unlessTooMuch('$3', 'a.server_id')},
+              instance_nonce = ${unlessTooMuch('$4', 'a.instance_nonce')},
+              description = ${unlessTooMuch('$5', 'a.description')},
+              quarantined_until = ${unlessTooMuch('null', `now() + interval '${quarantineMs} milliseconds'`)},
+              takeovers = ${unlessTooMuch(`case when ${isTakeover} then array_append(${recent}, now()) else ${recent} end`, `'{}'`)},
+              opened_at = now(), condition = 1
+        where a.quarantined_until is null or a.quarantined_until <= now()
+       returning a.epoch, a.session_id is null as is_quarantined, a.previous_session_id, a.previous_server_id`,
     );
-    // The other process loses its session as well: nobody can say which of the two is the machine that is meant.
     this.#quarantine = statement(
       'agent_quarantine',
-      `update ${s}.agents a set epoch = a.epoch + 1, session_id = null, takeovers = '{}',
-              quarantined_until = now() + interval '${quarantineMs} milliseconds'
-        where a.agent_id = $1`,
+      `select ceil(extract(epoch from quarantined_until - now()) * 1000)::bigint as remaining_ms
+         from ${s}.agents where agent_id = $1 and quarantined_until is not null`,
     );
     this.#strays = statement(
       'agent_strays',
@@ -97,45 +93,43 @@ export class AgentSessions {
     );
   }
 
-  /** In a transaction. */
+  /**
+   * 2 round trips and 1 commit, a third of each if attempts are lost. With proven attempts it must run in a transaction, so
+   * that no sweep finds them between the change of the epoch and their rebinding. Without, whoever ends the earlier
+   * attempts, this call or after a crash the sweep, ends them as lost.
+   */
   async open(session: Session, wanted: NewSession): Promise<OpenOutcome> {
     const description = toBinary(AgentDescriptionSchema, wanted.description);
     checkCount('description: bytes', description.length, storeLimits.descriptionBytesMax);
-    let [agent] = await session.run<AgentRow>(this.#lock, [wanted.agentId]);
-    if (!agent) {
-      await session.run(this.#insert, [wanted.agentId, Buffer.from(description)]);
-      [agent] = await session.run<AgentRow>(this.#lock, [wanted.agentId]);
-    }
-    if (!agent) throw new RangeError(`agent ${wanted.agentId} vanished while its session was opened`);
-    if (agent.quarantine_ms !== null && agent.quarantine_ms > 0) {
-      return { kind: 'quarantined', remainingMs: agent.quarantine_ms };
-    }
-    const isTakeover = agent.session_id !== null && agent.instance_nonce !== wanted.instanceNonce;
-    if (isTakeover && agent.takeovers_recent + 1 >= storeLimits.takeoversMax) {
-      await session.run(this.#quarantine, [wanted.agentId]);
-      return { kind: 'quarantined', remainingMs: storeLimits.quarantineMs, fencedEpoch: agent.epoch + 1 };
-    }
-    const [replaced] = await session.run<{ epoch: number }>(this.#replace, [
-      wanted.agentId,
-      wanted.sessionId,
-      wanted.serverId,
-      wanted.instanceNonce,
+    const { agentId, sessionId, serverId, instanceNonce } = wanted;
+    const [row] = await session.run<OpenedRow>(this.#open, [
+      agentId,
+      sessionId,
+      serverId,
+      instanceNonce,
       Buffer.from(description),
-      isTakeover,
     ]);
-    const ref: SessionRef = { agentId: wanted.agentId, epoch: replaced?.epoch ?? agent.epoch + 1 };
-    const proven = wanted.proven.filter(({ leaseId, attempt }) => isUuid(leaseId) && Number.isInteger(attempt));
-    const rebound = proven.length > 0 ? await this.#bound.rebind(session, ref, proven) : [];
-    const strays = await session.run<StrayAttempt>(this.#strays, [ref.agentId, ref.epoch]);
+    if (!row) {
+      const [found] = await session.run<{ remaining_ms: number }>(this.#quarantine, [agentId]);
+      return { kind: 'quarantined', remainingMs: Math.max(1, found?.remaining_ms ?? 1) };
+    }
+    const { epoch } = row;
+    if (row.is_quarantined) {
+      return { kind: 'quarantined', remainingMs: storeLimits.quarantineMs, fencedEpoch: epoch };
+    }
+    const proven = wanted.proven.filter(({ leaseId, attempt }) => isUuid(leaseId) && isAttemptNumber(attempt));
+    const rebound = proven.length > 0 ? await this.#bound.rebind(session, { agentId, epoch }, proven) : [];
+    const strays = await session.run<StrayAttempt>(this.#strays, [agentId, epoch]);
     const lost = await loseAttempts(session, this.#deps, strays, {
       code: 'SESSION_REPLACED',
       message: 'The agent opened a new session without proof that it holds this attempt.',
     });
+    const { previous_session_id: fencedId, previous_server_id: fencedServer } = row;
     const fenced =
-      agent.session_id === null || agent.server_id === null
+      fencedId === null || fencedServer === null
         ? {}
-        : { fenced: { sessionId: agent.session_id, serverId: agent.server_id, epoch: agent.epoch } };
-    return { kind: 'opened', opened: { epoch: ref.epoch, rebound, lost, ...fenced } };
+        : { fenced: { sessionId: fencedId, serverId: fencedServer, epoch: epoch - 1 } };
+    return { kind: 'opened', opened: { epoch, rebound, lost, ...fenced } };
   }
 
   /** In a transaction. */
@@ -150,4 +144,8 @@ export class AgentSessions {
   async recordCondition(session: Session, ref: SessionRef, condition: AgentRecord['condition']): Promise<void> {
     await session.run(this.#condition, [ref.agentId, ref.epoch, conditions.indexOf(condition) + 1]);
   }
+}
+
+function isAttemptNumber(attempt: number): boolean {
+  return Number.isSafeInteger(attempt) && attempt >= 1 && attempt <= 2 ** 31 - 1;
 }

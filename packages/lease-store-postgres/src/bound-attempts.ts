@@ -3,6 +3,7 @@ import { AnySchema } from '@bufbuild/protobuf/wkt';
 import type { BoundAttemptRecord, SessionRef } from '@drover/lease-store';
 import { statement, type Session, type Statement } from './internal/database.ts';
 import { leaseStates } from './internal/outcome-code.ts';
+import { plainArray } from './internal/sql-array.ts';
 import type { LeaseClasses } from './lease-classes.ts';
 
 interface BoundRow {
@@ -57,8 +58,8 @@ export class BoundAttempts {
     const rows = await session.run<BoundRow>(this.#rebind, [
       ref.agentId,
       ref.epoch,
-      proven.map((key) => key.leaseId),
-      proven.map((key) => key.attempt),
+      plainArray(proven.map((key) => key.leaseId)),
+      plainArray(proven.map((key) => key.attempt)),
     ]);
     return this.#records(session, ref.agentId, rows);
   }

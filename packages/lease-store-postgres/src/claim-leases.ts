@@ -22,7 +22,8 @@ interface ClaimedRow {
  *
  * Rows written for each lease: a row lock and a new version with its entries in the primary key and in the bound index
  * (and the job index). Rows read: as many index entries of the waiting leases as leases are claimed, plus those that
- * other claims hold at this moment. For each session: a share lock on the agent's row.
+ * other claims hold at this moment. For each session: a share lock on the agent's row, which openSession waits for; a row
+ * that openSession holds counts as not current, so that a claim never waits.
  */
 export class ClaimLeases {
   readonly #classes: LeaseClasses;
@@ -104,7 +105,7 @@ function claimSql(s: string, picked: string): string {
         left join lateral (
           select true as ok from ${s}.agents a
            where a.agent_id = d.agent_id and a.epoch = d.epoch and a.session_id is not null
-             for share) a on true),
+             for share skip locked) a on true),
     places as materialized (
       select p.session_no, p.n from unnest($4::int[]) with ordinality as p(session_no, n)
        where (select flags from current_sessions)[p.session_no]),

@@ -43,7 +43,7 @@ export function insertLeasesSql(
                  left join lateral (
                    select true as ok from ${s}.agents a
                     where a.agent_id = d.agent_id and a.epoch = d.epoch and a.session_id is not null
-                      for share) a on true),`
+                      for share skip locked) a on true),`
           : ''
       }
       input as (

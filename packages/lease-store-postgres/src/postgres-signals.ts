@@ -45,7 +45,8 @@ export class PostgresSignals implements StoreSignals {
   readonly #options: PostgresSignalsOptions;
   readonly #origin = randomUUID().slice(0, 8);
   readonly #listeners = new Set<(signal: StoreSignal) => void>();
-  readonly #pending = new Map<string, StoreSignal>();
+  /** As JSON. */
+  readonly #pending = new Set<string>();
   #window: ScheduledCall | undefined;
   #sending: Promise<void> | undefined;
   /** Gives up the connection that listens. */
@@ -66,9 +67,9 @@ export class PostgresSignals implements StoreSignals {
     queueMicrotask(() => this.#deliver(signal));
     if (this.#pending.size >= pendingMax) {
       this.#pending.clear();
-      this.#pending.set('resync', { kind: 'resync' });
+      this.#pending.add(JSON.stringify({ kind: 'resync' } satisfies StoreSignal));
     }
-    this.#pending.set(JSON.stringify(signal), signal);
+    this.#pending.add(JSON.stringify(signal));
     if (!this.#window && !this.#sending) this.#send();
   }
 
@@ -82,11 +83,6 @@ export class PostgresSignals implements StoreSignals {
       this.#listeners.delete(entry);
       if (this.#listeners.size === 0) this.#disconnect();
     };
-  }
-
-  /** Resolves when the connection listens, or rejects if it cannot just now; for tests and readiness. */
-  async listening(): Promise<void> {
-    await this.#connecting;
   }
 
   /** Stops; pending signals are sent if the database answers. Idempotent. */
@@ -114,7 +110,7 @@ export class PostgresSignals implements StoreSignals {
   }
 
   #send(): void {
-    const messages = messagesFrom(this.#origin, [...this.#pending.keys()]);
+    const messages = messagesFrom(this.#origin, [...this.#pending]);
     this.#pending.clear();
     this.#sending = this.#deps.database
       .call(undefined, (session) => session.run(notify, [this.#options.channel, messages]))

@@ -1,12 +1,11 @@
 import { principalName, silentLogger, systemClock, type Clock, type Logger } from '@drover/lease-kit';
 import {
   agentQuarantined,
+  checkAttemptWrites,
   checkClaim,
-  checkCount,
   checkEnqueueEntries,
   checkJobDrafts,
   checkNewSession,
-  checkPayload,
   checkSession,
   checkText,
   checkWhole,
@@ -174,12 +173,7 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
     },
     attempts: {
       record: async (writes, context) => {
-        checkCount('writes', writes.length, storeLimits.writesPerCallMax);
-        writes.forEach((write, index) => {
-          if (write.kind === 'end' && write.output) {
-            checkPayload(`writes[${index}].output`, write.output, storeLimits.payloadBytesMax);
-          }
-        });
+        checkAttemptWrites(writes);
         const results = await call(context, (session) => attempts.run(session, writes));
         return results.map(({ classId: _, ...result }): AttemptWriteResult => result);
       },
@@ -191,7 +185,8 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
     sessions: {
       openSession: async (wanted, context) => {
         checkNewSession(wanted);
-        const outcome = await transaction(context, (session) => sessions.open(session, wanted));
+        const run = wanted.proven.length > 0 ? transaction : call;
+        const outcome = await run(context, (session) => sessions.open(session, wanted));
         if (outcome.kind === 'opened') return outcome.opened;
         if (outcome.fencedEpoch !== undefined) {
           signals.announce({ kind: 'fenced', agentId: wanted.agentId, epoch: outcome.fencedEpoch });

@@ -1,6 +1,7 @@
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { LeaseDraft } from '@drover/lease-kit';
 import { requirementsKey } from '@drover/lease-matching';
+import type { AttemptWrite } from './attempt-store.ts';
 import type { JobDraft } from './job-store.ts';
 import type { ClaimRequest, EnqueueEntry, SessionRef } from './lease-queue.ts';
 import type { LogAppend, LogRef } from './log-store.ts';
@@ -78,6 +79,18 @@ function checkDraft(where: string, draft: LeaseDraft): void {
   checkWhole(`${where}.retry.backoffMs`, draft.retry.backoffMs, 0, backoffMsMax);
   // The stores call it to group leases, and it throws for what is not right; the cache makes this free for repeats.
   cachedRequirementsKey(draft.requirements);
+}
+
+/** Throws for writes beyond the bounds of one call, or an output that is too large. */
+export function checkAttemptWrites(writes: readonly AttemptWrite[]): void {
+  checkCount('writes', writes.length, storeLimits.writesPerCallMax);
+  let bytes = 0;
+  writes.forEach((write, index) => {
+    if (write.kind !== 'end' || !write.output) return;
+    checkPayload(`writes[${index}].output`, write.output, storeLimits.payloadBytesMax);
+    bytes += write.output.value.length;
+  });
+  checkCount('writes: bytes of output', bytes, storeLimits.callBytesMax);
 }
 
 /** Throws for an Any without a type, or with more bytes than `limitBytes`. */

@@ -13,7 +13,7 @@ export interface DroverStore extends AsyncDisposable {
   readonly jobs: JobStore;
   readonly logs: LogStore;
   readonly signals: StoreSignals;
-  /** Resolves when the store answers; rejects with STORE_UNAVAILABLE otherwise. */
+  /** Resolves when the store answers; rejects with STORE_UNAVAILABLE, SCHEMA_TOO_NEW or SCHEMA_TOO_OLD otherwise. */
   check(signal?: AbortSignal): Promise<void>;
   /** Closes connections and timers; idempotent. */
   close(): Promise<void>;

@@ -38,6 +38,7 @@ export {
 } from './store-errors.ts';
 export {
   cachedRequirementsKey,
+  checkAttemptWrites,
   checkClaim,
   checkCount,
   checkEnqueueEntries,

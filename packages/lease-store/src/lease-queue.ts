@@ -41,13 +41,17 @@ export interface ClaimRequest {
 
 /** Leases that wait, and the one statement that takes them. */
 export interface LeaseQueue {
-  /** Stores leases, all or none, at most 1,000. A lease id that exists already is an error with advice `conflict`. */
+  /**
+   * Stores leases, all or none, at most 1,000. A lease id that exists already, live or ended, is an error with advice
+   * `conflict`: LEASE_EXISTS. Ids of UUID version 7 make the search for ended ones and the indexes cheaper.
+   */
   enqueue(entries: readonly EnqueueEntry[], context: StoreContext): Promise<readonly AssignedAttempt[]>;
   /** The classes that have a lease due now, for one source; at most 4,096, highest priority first. */
   waitingClasses(source: string, context: StoreContext): Promise<readonly WaitingClass[]>;
   /**
    * Claims the leases that are first in order (priority, then age) and not held by another claim, binds each to a place
-   * whose session is current and which the lease does not exclude, and commits. Fewer than asked for is normal.
+   * whose session is current and which the lease does not exclude, and commits. Fewer than asked for is normal. A lease
+   * that has waited for its next attempt can be claimed once it is due and {@link waitingClasses} has been asked.
    */
   claim(request: ClaimRequest, context: StoreContext): Promise<readonly AssignedAttempt[]>;
   /** When the next waiting lease of a source that is not due yet falls due, in ms from now; undefined if none does. */

@@ -61,6 +61,8 @@ export const leasesMigration: Migration = {
        epoch bigint not null,
        session_id text,
        server_id text,
+       previous_session_id text,
+       previous_server_id text,
        instance_nonce text,
        opened_at timestamptz,
        condition smallint not null default 1,

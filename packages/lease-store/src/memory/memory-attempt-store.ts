@@ -1,6 +1,5 @@
 import type { AttemptStore, AttemptWrite, AttemptWriteResult } from '../attempt-store.ts';
-import { checkCount, checkPayload, checkSession, storedMessage } from '../check-store-input.ts';
-import { storeLimits } from '../store-limits.ts';
+import { checkAttemptWrites, checkSession, storedMessage } from '../check-store-input.ts';
 import { boundRecord } from './memory-records.ts';
 import type { MemoryData } from './memory-data.ts';
 
@@ -22,12 +21,7 @@ export function memoryAttemptStore(data: MemoryData): AttemptStore {
   return {
     record: async (writes, context) => {
       data.enter(context);
-      checkCount('writes', writes.length, storeLimits.writesPerCallMax);
-      writes.forEach((write, index) => {
-        if (write.kind === 'end' && write.output) {
-          checkPayload(`writes[${index}].output`, write.output, storeLimits.payloadBytesMax);
-        }
-      });
+      checkAttemptWrites(writes);
       return writes.map(recordOne);
     },
     boundTo: async (session, context) => {
