@@ -115,10 +115,11 @@ describe.each(dirs)('%s', (dir) => {
 describe.each(published)('%s, which is published,', (dir) => {
   const manifest = readManifest(dir);
 
-  test('has a README of its own and ships dist alone, types first', () => {
+  test('has a README of its own and ships dist and no source, types first', () => {
     expect(readFileSync(join(root, dir, 'README.md'), 'utf8')).toContain(`# ${manifest.name}`);
     expect(manifest.engines?.node).toBe('>=22.12');
-    expect(manifest.files?.[0]).toBe('dist');
+    expect(manifest.files).toContain('dist');
+    expect(manifest.files?.filter((path) => path.startsWith('src'))).toEqual([]);
     if (dir.startsWith('packages/')) expect(manifest.sideEffects).toBe(false);
     for (const target of Object.values(manifest.exports ?? {})) {
       if (typeof target === 'object') expect(Object.keys(target)[0]).toBe('types');
