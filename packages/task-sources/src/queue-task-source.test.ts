@@ -169,6 +169,19 @@ describe('the queue source', () => {
     expect(await taken([view])).toEqual({ a: 1 });
   });
 
+  test('goes on under constant news', async () => {
+    const { queue, source, taken } = setUp();
+    source.onWork!(() => undefined);
+    queue.add(1, {}, 3);
+    const read = queue.waitingClasses.bind(queue);
+    queue.waitingClasses = () => {
+      queue.announce({ kind: 'work', source: 'job' });
+      return read();
+    };
+    expect(await taken([agent('a', 4)])).toEqual({ a: 3 });
+    expect(queue.reads).toBeLessThan(3);
+  });
+
   test('wakes when a lease falls due that a signal spoke of', async () => {
     const { queue, clock, source, taken } = setUp();
     let woken = 0;

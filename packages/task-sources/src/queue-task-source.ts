@@ -46,8 +46,8 @@ export interface QueueTaskSourceDeps {
   readonly logger?: Logger;
 }
 
-/** Places of the first claim of an ask; each claim that was filled is followed by one four times as large. */
-const firstClaimPlaces = 32;
+/** Places of one claim: four times as many after one that was filled, a quarter after an ask that found no more. */
+const claimPlacesMin = 32;
 const claimPlacesMax = 1024;
 /** Most rounds of claims in one ask: overcommit is ruled out by counting down, so mixed classes can take several. */
 const roundsMax = 24;
@@ -86,6 +86,7 @@ class QueueTaskSource {
   readonly #barren = new BarrenClaims();
   readonly #wakes = new Set<() => void>();
   #classes: readonly WaitingClass[] = [];
+  #claimPlaces = claimPlacesMin;
   #asks = 0;
   #reads = 0;
   #readTaken = 0;
@@ -114,23 +115,25 @@ class QueueTaskSource {
     let classes = await this.#waiting(signal);
     if (classes.length > 0) {
       const open = this.#places(agents);
-      let limit = firstClaimPlaces;
       for (let round = 1; ; round += 1) {
-        const groups = planPlaces(open, classes, this.#fit, this.#barren, limit);
+        const groups = planPlaces(open, classes, this.#fit, this.#barren, this.#claimPlaces);
         let filled = false;
         for (const group of groups) {
-          const places = spreadPlaces(group, limit);
+          const places = spreadPlaces(group, this.#claimPlaces);
           const claimed = await this.#claim(group.classIds, places, attempts, signal);
           if (claimed === places.length) filled = true;
           else for (const { place } of group.agents) this.#barren.add(place.view, group.key);
         }
         // What came back short found nothing more for anybody: other agents of the same classes need not try.
-        if (!filled) break;
+        if (!filled) {
+          this.#claimPlaces = Math.max(claimPlacesMin, this.#claimPlaces / 4);
+          break;
+        }
         if (round === roundsMax) {
           this.#mayHaveWork();
           break;
         }
-        limit = Math.min(claimPlacesMax, limit * 4);
+        this.#claimPlaces = Math.min(claimPlacesMax, this.#claimPlaces * 4);
         classes = await this.#waiting(signal);
       }
     }
@@ -152,7 +155,7 @@ class QueueTaskSource {
   /** Each ask starts with another agent: those that are looked at first must not keep a lease from all others. */
   #places(agents: readonly AgentView[]): FreePlace[] {
     this.#asks += 1;
-    const start = (this.#asks * firstClaimPlaces) % agents.length;
+    const start = (this.#asks * claimPlacesMin) % agents.length;
     return [...agents.slice(start), ...agents.slice(0, start)]
       .filter(({ leasesFree }) => leasesFree > 0)
       .map((view) => new FreePlace(view));
@@ -178,11 +181,12 @@ class QueueTaskSource {
 
   /** The classes that wait, read again if there was news since. An ask that finds no news waits for nobody. */
   async #waiting(signal: AbortSignal): Promise<readonly WaitingClass[]> {
-    while (this.#stale || this.#reading !== undefined) {
-      // One statement for all asks that wait; each looks again, since news may have come while it was under way.
+    if (this.#reading !== undefined) await this.#reading;
+    if (this.#stale) {
       this.#reading ??= this.#readNews(signal);
       await this.#reading;
     }
+    // News that came while it was read wakes the listeners for the next ask: under constant news this one must go on.
     return this.#classes;
   }
 
