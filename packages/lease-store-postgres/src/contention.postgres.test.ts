@@ -10,8 +10,8 @@ import {
   sampleJob,
   sampleSession,
 } from '@drover/lease-store/testing';
-import { nextMessage, startFixture } from './child-process.fixture.ts';
-import { freshSchema, type FreshSchema } from './fresh-schema.fixture.ts';
+import { nextMessage, startFixture } from './child-process.test.fixture.ts';
+import { freshSchema, type FreshSchema } from './fresh-schema.test.fixture.ts';
 
 let fresh: FreshSchema;
 beforeAll(async () => {
@@ -34,7 +34,9 @@ test('three processes claim each lease once', async () => {
     );
     await store.queue.enqueue(entries, context);
   }
-  const processes = [1, 2, 3].map((number) => startFixture('claimer.fixture.ts', [fresh.schema, `agent-${number}`]));
+  const processes = [1, 2, 3].map((number) =>
+    startFixture('claimer.test.fixture.ts', [fresh.schema, `agent-${number}`]),
+  );
   const claimed = (await Promise.all(processes.map((child) => nextMessage<string[]>(child)))).flat();
   expect(claimed).toHaveLength(count);
   expect(new Set(claimed).size).toBe(count);
@@ -51,7 +53,7 @@ test('a process killed at any moment leaves each of its leases either bound or e
     context,
   );
   for (let round = 0; round < 3; round += 1) {
-    const child = startFixture('claimer.fixture.ts', [fresh.schema, `killed-${round}`, 'forever']);
+    const child = startFixture('claimer.test.fixture.ts', [fresh.schema, `killed-${round}`, 'forever']);
     await nextMessage(child);
     child.kill('SIGKILL');
     await once(child, 'exit');

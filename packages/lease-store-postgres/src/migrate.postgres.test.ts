@@ -3,7 +3,7 @@ import { Pool } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { silentLogger } from '@drover/lease-kit';
 import { claimAll, endOf, sampleContext as context, sampleEntry, sampleSession } from '@drover/lease-store/testing';
-import { freshSchema, testPostgresUrl } from './fresh-schema.fixture.ts';
+import { freshSchema, testPostgresUrl } from './fresh-schema.test.fixture.ts';
 import { keepPartitions } from './history-partitions.ts';
 import { Database } from './internal/database.ts';
 import { migrate } from './migrate.ts';

@@ -4,7 +4,7 @@ import { Pool } from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { StoreSignal } from '@drover/lease-store';
 import { sampleContext as context, sampleEntry } from '@drover/lease-store/testing';
-import { freshSchema, testPostgresUrl, type FreshSchema } from './fresh-schema.fixture.ts';
+import { freshSchema, testPostgresUrl, type FreshSchema } from './fresh-schema.test.fixture.ts';
 import { createPostgresStore } from './postgres-store.ts';
 
 let fresh: FreshSchema;

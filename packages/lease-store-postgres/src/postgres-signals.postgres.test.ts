@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { DroverStore, StoreSignal } from '@drover/lease-store';
-import { freshSchema, type FreshSchema } from './fresh-schema.fixture.ts';
+import { freshSchema, type FreshSchema } from './fresh-schema.test.fixture.ts';
 
 let fresh: FreshSchema;
 beforeAll(async () => {

@@ -1,6 +1,6 @@
 import { storeCases } from '@drover/lease-store/testing';
 import { afterAll, afterEach, beforeAll, describe, test } from 'vitest';
-import { freshSchema, type FreshSchema } from './fresh-schema.fixture.ts';
+import { freshSchema, type FreshSchema } from './fresh-schema.test.fixture.ts';
 
 let fresh: FreshSchema;
 beforeAll(async () => {

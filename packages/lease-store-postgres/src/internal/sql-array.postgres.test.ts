@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { freshSchema } from '../fresh-schema.fixture.ts';
+import { freshSchema } from '../fresh-schema.test.fixture.ts';
 import { plainArray, textArray } from './sql-array.ts';
 import { valueParsers } from './value-parsers.ts';
 

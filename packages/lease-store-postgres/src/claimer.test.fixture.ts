@@ -1,6 +1,6 @@
 import { Pool } from 'pg';
 import { claimAll, endOf, sampleContext, sampleSession } from '@drover/lease-store/testing';
-import { testPostgresUrl } from './fresh-schema.fixture.ts';
+import { testPostgresUrl } from './fresh-schema.test.fixture.ts';
 import { createPostgresStore } from './postgres-store.ts';
 
 /**
