@@ -69,12 +69,25 @@ describe('a job file', () => {
   });
 
   const faults: readonly (readonly [what: string, from: string, to: string, message: RegExp])[] = [
-    ['a key that is not known', 'exe: ld', 'exec: ld', /^build\.yaml:19:9: .*exec is not known here/m],
+    [
+      'a key that is not known',
+      'exe: ld',
+      'exec: ld',
+      /^build\.yaml:19:9: .*exec is not known here; allowed are name, exe, args/m,
+    ],
+    ['a key that is missing', 'exe: ld', 'always: true', /^build\.yaml:18:\d+: .*\.exe is missing; it is a text/],
+    [
+      'an input of no kind',
+      'blob:',
+      'blub:',
+      /^build\.yaml:12:9: .*blub is not known here; allowed are path, checkout/m,
+    ],
+    ['nothing in a list that needs one', 'steps:', 'steps: []\n    x:', /steps is too short; allowed is a length of 1/],
     [
       'a wrong type',
       'needs: [compile]',
       'needs: compile',
-      /^build\.yaml:20:9: batches\[0\]\.steps\[1\]\.needs .*expected array/,
+      /^build\.yaml:20:9: batches\[0\]\.steps\[1\]\.needs is of the wrong kind; allowed is a list/,
     ],
     [
       'a need that names no step',
@@ -108,6 +121,6 @@ describe('a job file', () => {
   });
 
   test('that is empty says what is missing', async () => {
-    expect(await messageFrom('')).toMatch(/^build\.yaml:1:1: job .*expected object/);
+    expect(await messageFrom('')).toMatch(/^build\.yaml:1:1: job is of the wrong kind; allowed is a map of keys/);
   });
 });

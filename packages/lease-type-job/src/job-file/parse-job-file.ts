@@ -3,6 +3,7 @@ import { LineCounter, isNode, isPair, isScalar, parseDocument, visit, type Docum
 import type { z } from 'zod';
 import { jobBounds } from '../bounds.ts';
 import { pathText, type JobPath } from '../check-job.ts';
+import { faultOf, unknownKey, type JobFileFault } from './fault-text.ts';
 import { jobFileSchema, type JobFile } from './job-file-schema.ts';
 
 /** Where a job file came from and what its variables are. */
@@ -42,13 +43,17 @@ export function parseJobFile(text: string, options: ParseJobFileOptions): Parsed
   const faults = substitute(document, options, at);
   if (faults.length > 0) throw invalid(faults);
   const locate = (path: JobPath): string => at(offsetOf(document, path));
-  const result = jobFileSchema.safeParse(document.toJS({ maxAliasCount: 100 }));
+  const content: unknown = document.toJS({ maxAliasCount: 100 });
+  const result = jobFileSchema.safeParse(content);
   if (!result.success) {
+    const isMissing = (path: readonly PropertyKey[]): boolean => valueAt(content, path) === undefined;
     throw invalid(
-      result.error.issues.flatMap(leaves).map((issue) => {
-        const path = issue.path.map((part) => (typeof part === 'symbol' ? String(part) : part));
-        return `${locate(path)}: ${pathText(path)} ${issue.message}`;
-      }),
+      result.error.issues
+        .flatMap((issue) => leaves(issue, [], isMissing))
+        .map((fault) => {
+          const path = fault.path.map((part) => (typeof part === 'symbol' ? String(part) : part));
+          return `${locate(path)}: ${pathText(path)} ${fault.message}`;
+        }),
     );
   }
   return { job: result.data, locate };
@@ -65,18 +70,26 @@ function invalid(faults: readonly string[]): DroverError {
   });
 }
 
-/** The faults of a union, of the member that came nearest: the one that fails deepest in the file. */
-function leaves(issue: z.core.$ZodIssue): readonly { readonly path: PropertyKey[]; readonly message: string }[] {
-  if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => ({ path: [...issue.path, key], message: 'is not known here' }));
-  }
-  if (issue.code !== 'invalid_union' || issue.errors.length === 0) return [issue];
-  const members = issue.errors.map((errors) =>
-    errors.flatMap(leaves).map((leaf) => ({ path: [...issue.path, ...leaf.path], message: leaf.message })),
+function valueAt(content: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>(
+    (value, part) => (value as Record<PropertyKey, unknown> | null | undefined)?.[part],
+    content,
   );
-  const depth = (faults: readonly { readonly path: PropertyKey[] }[]): number =>
+}
+
+/** The faults of an issue; those of a union are its nearest member's: the one that fails deepest in the file. */
+function leaves(
+  issue: z.core.$ZodIssue,
+  above: readonly PropertyKey[],
+  isMissing: (path: readonly PropertyKey[]) => boolean,
+): readonly JobFileFault[] {
+  const path = [...above, ...issue.path];
+  if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKey(path, key));
+  if (issue.code !== 'invalid_union' || issue.errors.length === 0) return [faultOf({ ...issue, path }, isMissing)];
+  const members = issue.errors.map((errors) => errors.flatMap((error) => leaves(error, path, isMissing)));
+  const depth = (faults: readonly JobFileFault[]): number =>
     Math.max(0, ...faults.map((fault) => fault.path.length)) - faults.length / 100;
-  return members.sort((a, b) => depth(b) - depth(a))[0] ?? [issue];
+  return members.sort((a, b) => depth(b) - depth(a))[0] ?? [];
 }
 
 /** Puts values in place of `${{ name }}` in every string value; answers what it did not know. */

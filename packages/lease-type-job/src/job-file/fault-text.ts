@@ -1,0 +1,73 @@
+import type { z } from 'zod';
+import { jobFileJsonSchema } from './job-file-schema.ts';
+
+/** One fault of a job file: where, and what is allowed there. */
+export interface JobFileFault {
+  readonly path: readonly PropertyKey[];
+  readonly message: string;
+}
+
+const kinds: Readonly<Record<string, string>> = {
+  string: 'a text',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
+  array: 'a list',
+  object: 'a map of keys',
+  record: 'a map of keys',
+};
+
+/** An issue of the schema in the words of a job file. `isMissing`: nothing stands at a path. */
+export function faultOf(issue: z.core.$ZodIssue, isMissing: (path: readonly PropertyKey[]) => boolean): JobFileFault {
+  return { path: issue.path, message: textOf(issue, isMissing(issue.path)) };
+}
+
+/** A key that the schema does not know, with those that it knows in that place. */
+export function unknownKey(path: readonly PropertyKey[], key: string): JobFileFault {
+  const allowed = allowedKeys(path);
+  const text = allowed.length === 0 ? '' : `; allowed are ${allowed.join(', ')}`;
+  return { path: [...path, key], message: `is not known here${text}` };
+}
+
+function textOf(issue: z.core.$ZodIssue, isMissing: boolean): string {
+  switch (issue.code) {
+    case 'invalid_type': {
+      const kind = kinds[issue.expected] ?? issue.expected;
+      return isMissing ? `is missing; it is ${kind}` : `is of the wrong kind; allowed is ${kind}`;
+    }
+    case 'too_small':
+      return issue.origin === 'number' || issue.origin === 'int'
+        ? `is too small; allowed is ${issue.minimum} or more`
+        : `is too short; allowed is a length of ${issue.minimum} or more`;
+    case 'too_big':
+      return issue.origin === 'number' || issue.origin === 'int'
+        ? `is too big; allowed is ${issue.maximum} or less`
+        : `is too long; allowed is a length of ${issue.maximum} or less`;
+    default:
+      return issue.message;
+  }
+}
+
+interface SchemaNode {
+  readonly properties?: Readonly<Record<string, SchemaNode>>;
+  readonly additionalProperties?: SchemaNode | boolean;
+  readonly items?: SchemaNode;
+  readonly anyOf?: readonly SchemaNode[];
+}
+
+/** The keys that may stand at a path, in the order of the schema; empty where any may. */
+function allowedKeys(path: readonly PropertyKey[]): readonly string[] {
+  let nodes: readonly SchemaNode[] = [jobFileJsonSchema() as SchemaNode];
+  for (const part of path) {
+    nodes = nodes.flatMap((node) => node.anyOf ?? [node]).flatMap((node) => innerOf(node, part));
+  }
+  const keys = nodes.flatMap((node) => node.anyOf ?? [node]).flatMap(({ properties = {} }) => Object.keys(properties));
+  return [...new Set(keys)];
+}
+
+function innerOf(node: SchemaNode, part: PropertyKey): readonly SchemaNode[] {
+  if (typeof part === 'number') return node.items ? [node.items] : [];
+  const own = node.properties?.[String(part)];
+  if (own) return [own];
+  return typeof node.additionalProperties === 'object' ? [node.additionalProperties] : [];
+}
