@@ -90,7 +90,7 @@ class LogFollower {
       if (attempt === undefined || lease.state === LeaseState.WAITING) continue;
       for (const { name } of lease.logs) {
         const key = `${lease.leaseId}/${attempt}/${name}`;
-        if (!this.#followed.has(key)) this.#followed.set(key, this.#read(lease, attempt, name));
+        if (!this.#followed.has(key)) this.#followed.set(key, this.#read(lease, attempt, name, leases.length > 1));
       }
     }
   }
@@ -102,8 +102,9 @@ class LogFollower {
     clearTimeout(timer);
   }
 
-  async #read(lease: LeaseStatus, attempt: number, log: string): Promise<void> {
-    const prefix = styleText('cyan', `${log.padEnd(10)} │ `);
+  async #read(lease: LeaseStatus, attempt: number, log: string, hasSiblings: boolean): Promise<void> {
+    const name = hasSiblings ? `${lease.name}/${log}` : log;
+    const prefix = styleText('cyan', `${printable(name).padEnd(10)} │ `);
     const decoder = new TextDecoder();
     let rest = '';
     try {

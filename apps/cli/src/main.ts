@@ -44,6 +44,13 @@ function report(thrown: unknown): number {
     process.stderr.write(`drover: ${error.message}\n`);
     return exitCodes.usage;
   }
+  if (isDroverError(error, 'RPC_UNAVAILABLE')) {
+    process.stderr.write(
+      `drover: no server can be reached: ${error.message}; "drover up" or "drover server" starts one, ` +
+        `--server or DROVER_SERVER says where it is (SERVER_UNREACHABLE)\n`,
+    );
+    return exitCodes.unavailable;
+  }
   const code = isDroverError(error) ? ` (${error.code})` : '';
   process.stderr.write(`drover: ${messageOf(error)}${code}\n`);
   if (!isDroverError(error) && error instanceof Error) process.stderr.write(`${error.stack ?? ''}\n`);

@@ -14,14 +14,15 @@ export async function createProgram(context: CommandContext, argv: readonly stri
   const program = new Command('drover')
     .description('Leases work to a fleet of machines.')
     .version(version)
-    .showHelpAfterError('(--help tells more)')
     .exitOverride();
   addUpCommand(program, context);
   addJobCommands(program, context);
   addFleetCommands(program, context);
   program.addCommand(await appCommand('server', 'run a server', argv));
   program.addCommand(await appCommand('agent', 'run an agent on this machine', argv));
-  for (const command of allCommands(program)) command.exitOverride();
+  for (const command of [program, ...allCommands(program)]) {
+    command.exitOverride().showHelpAfterError(hintOf(command));
+  }
   tab(program, { completionCommandName: 'completion' });
   return program;
 }
@@ -33,6 +34,14 @@ async function appCommand(name: 'server' | 'agent', description: string, argv: r
   return name === 'server'
     ? (await import('@drover/server')).createServerCommand()
     : (await import('@drover/agent')).createAgentCommand();
+}
+
+/** What follows the error of a wrong command line: what is allowed here, or where that is told. */
+function hintOf(command: Command): string {
+  const names: string[] = [];
+  for (let at: Command | null = command; at; at = at.parent) names.unshift(at.name());
+  const inner = command.commands.map((one) => one.name()).join(', ');
+  return `${inner === '' ? '' : `commands: ${inner}\n`}(${names.join(' ')} --help tells more)`;
 }
 
 function allCommands(command: Command): Command[] {

@@ -20,6 +20,9 @@ import { jsonText } from '../output/job-json.ts';
 import { printable, tableText } from '../output/print-table.ts';
 import { ago, bytesText, conditionWord, leaseStateWord, shortId } from '../output/words.ts';
 
+/** Stands for all agents together in an explanation. */
+const wholeFleet = '*';
+
 interface ListOptions extends ServerOptions {
   readonly json?: boolean;
   readonly limit: number;
@@ -74,11 +77,10 @@ export function addFleetCommands(program: Command, context: CommandContext): voi
         for (const lease of answer.leases) {
           out(`${styleText('bold', printable(lease.name))}  ${leaseStateWord(lease.state)}`);
           if (lease.agents.length === 0) out('  there is no agent in the fleet');
-          for (const agent of lease.agents) {
-            const text = agent.fits
-              ? 'fits: takes it when it is asked next'
-              : `${printable(agent.message)} (${agent.code})`;
-            out(`  ${printable(agent.agentId).padEnd(20)} ${text}`);
+          const width = Math.max(...lease.agents.map(({ agentId }) => agentId.length));
+          for (const { agentId, fits, message, code } of lease.agents) {
+            const text = fits ? 'fits: takes it when it is asked next' : `${printable(message)} (${code})`;
+            out(agentId === wholeFleet ? `  ${text}` : `  ${printable(agentId).padEnd(width)}  ${text}`);
           }
         }
       });

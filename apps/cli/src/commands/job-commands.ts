@@ -42,11 +42,15 @@ export function addJobCommands(program: Command, context: CommandContext): void 
         const jobId = await submitJobFile(client, submission(file, options, context), context.signal);
         if (options.json !== true) out(`job ${shortId(jobId)} submitted to ${client.url}`);
         const display = createLiveDisplay(options.json === true ? context.stderr : context.stdout);
-        const ended = await followJob(
-          client,
-          { jobId, display, logs: options.logs, columns: () => context.stdout.columns ?? 120 },
-          context.signal,
-        );
+        const columns = (): number => context.stdout.columns ?? 120;
+        const follow = { jobId, display, logs: options.logs, columns };
+        const ended = await followJob(client, follow, context.signal).catch((error: unknown) => {
+          if (context.signal.aborted) {
+            const id = shortId(jobId);
+            context.stderr.write(`job ${id} goes on; "drover job cancel ${id}" stops it\n`);
+          }
+          throw error;
+        });
         if (options.json === true) out(jobJson(ended));
         else out([...resultLines(ended), jobEndLine(ended)].join('\n'));
         context.exit(exitCodeOfJob(ended));
