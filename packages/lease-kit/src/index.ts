@@ -36,3 +36,4 @@ export {
   type LeaseRequirements,
   type TaskAnswer,
 } from './task-source.ts';
+export { passingRefusalCodes, passingRefusalDelayMs } from './passing-refusal.ts';

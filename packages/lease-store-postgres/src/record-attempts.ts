@@ -1,3 +1,4 @@
+import { passingRefusalCodes, passingRefusalDelayMs } from '@drover/lease-kit';
 import { isUuid, storedMessage, storeLimits, type AttemptWrite, type AttemptWriteResult } from '@drover/lease-store';
 import { statement, type Session, type Statement } from './internal/database.ts';
 import { outcomeCode } from './internal/outcome-code.ts';
@@ -51,6 +52,7 @@ export class RecordAttempts {
     const again = `(not w.no_retry and l.state <> 3 and (w.outcome = 6 or (
       l.counted + 1 < l.attempts_max and (l.retry_after >> w.outcome) & 1 = 1
       and (w.outcome <> 1 or w.succeeded is false))))`;
+    const passes = `(w.outcome = 6 and coalesce(w.reason_code, '') in (${passingRefusalCodes.map((code) => `'${code}'`).join(', ')}))`;
     const accepted = `
       accepted as (
         update ${s}.leases l set state = ${acceptedState} from w
@@ -77,9 +79,11 @@ export class RecordAttempts {
         update ${s}.leases l
            set state = 0, agent_id = null, epoch = null,
                counted = l.counted + (w.outcome <> 6)::int,
-               due_at = case when w.outcome <> 6 and l.backoff_ms > 0 then now() + least(
+               due_at = case
+                 when ${passes} then now() + ${passingRefusalDelayMs} * interval '1 millisecond'
+                 when w.outcome <> 6 and l.backoff_ms > 0 then now() + least(
                           ${storeLimits.backoffMsMax}, l.backoff_ms * (1::bigint << l.counted)) * interval '1 millisecond' end,
-               excluded = case when w.outcome = 6
+               excluded = case when w.outcome = 6 and not ${passes}
                  then (array_append(array_remove(l.excluded, w.agent_id), w.agent_id))[
                         greatest(1, coalesce(cardinality(array_remove(l.excluded, w.agent_id)), 0) + 2 - ${storeLimits.excludedAgentsMax}):]
                  else l.excluded end

@@ -27,7 +27,8 @@ export type AttemptWrite = SessionRef & {
 
 /**
  * What became of a write. `persisted` also answers a repetition of a write that had been persisted before. A refused
- * attempt gives the lease back to the queue and excludes the agent for that lease; it costs the lease none of its
+ * attempt gives the lease back to the queue and, unless the reason passes by itself (`passingRefusalCodes` of lease-kit),
+ * excludes the agent for that lease; it costs the lease none of its
  * attempts allowed by the retry policy, though the next attempt has its own number.
  */
 export type AttemptWriteResult =

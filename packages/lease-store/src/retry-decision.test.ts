@@ -14,7 +14,9 @@ test('doubles the wait after each attempt, up to an hour, and stops at the last 
 
 test('a refusal is no attempt: it never waits and never ends a lease by itself', () => {
   const refused = { ...ended, outcome: 'refused', attemptsCounted: 3 } as const;
-  expect(retryDecision(policy, refused)).toEqual({ final: false, delayMs: 0, refused: true });
+  expect(retryDecision(policy, refused)).toEqual({ final: false, delayMs: 0, excludes: true });
+  const passing = { ...refused, reasonCode: 'AGENT_BUSY' };
+  expect(retryDecision(policy, passing)).toEqual({ final: false, delayMs: 1_000, excludes: false });
   expect(retryDecision(policy, { ...refused, noRetry: true })).toEqual({ final: true });
 });
 

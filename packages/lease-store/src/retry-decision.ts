@@ -1,10 +1,12 @@
-import type { RetryPolicy } from '@drover/lease-kit';
+import { passingRefusalCodes, passingRefusalDelayMs, type RetryPolicy } from '@drover/lease-kit';
 import type { AttemptOutcome } from './attempt-store.ts';
 import { storeLimits } from './store-limits.ts';
 
 /** What is known when an attempt ends. */
 export interface EndedAttempt {
   readonly outcome: AttemptOutcome;
+  /** Why it was refused; absent for other outcomes counts as no known reason. */
+  readonly reasonCode?: string;
   /** For `completed`: whether the work succeeded; absent counts as success. */
   readonly succeeded?: boolean;
   /** The writer of the end forbids another attempt. */
@@ -22,8 +24,8 @@ export type RetryDecision =
       readonly final: false;
       /** How long the lease waits before it may be claimed; 0 means not at all. */
       readonly delayMs: number;
-      /** The agent refused: it is excluded, and the attempt does not count. */
-      readonly refused: boolean;
+      /** The agent refused for a reason that does not pass: it is excluded. No refused attempt counts. */
+      readonly excludes: boolean;
     };
 
 /**
@@ -32,11 +34,14 @@ export type RetryDecision =
  */
 export function retryDecision(policy: RetryPolicy, ended: EndedAttempt): RetryDecision {
   if (ended.noRetry || ended.cancelWished) return { final: true };
-  if (ended.outcome === 'refused') return { final: false, delayMs: 0, refused: true };
+  if (ended.outcome === 'refused') {
+    const passes = passingRefusalCodes.includes(ended.reasonCode ?? '');
+    return { final: false, delayMs: passes ? passingRefusalDelayMs : 0, excludes: !passes };
+  }
   const counted = ended.attemptsCounted + 1;
   if (counted >= policy.attemptsMax || !asksForAnother(policy, ended)) return { final: true };
   const delayMs = Math.min(storeLimits.backoffMsMax, policy.backoffMs * 2 ** (counted - 1));
-  return { final: false, delayMs, refused: false };
+  return { final: false, delayMs, excludes: false };
 }
 
 function asksForAnother(policy: RetryPolicy, { outcome, succeeded }: EndedAttempt): boolean {

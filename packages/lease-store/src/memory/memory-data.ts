@@ -197,6 +197,7 @@ export class MemoryData {
     const decision = retryDecision(lease.draft.retry, {
       outcome: end.outcome,
       ...(end.succeeded === undefined ? {} : { succeeded: end.succeeded }),
+      ...(end.reason === undefined ? {} : { reasonCode: end.reason.code }),
       noRetry: end.noRetry,
       cancelWished: lease.state === 'cancelling',
       attemptsCounted: lease.counted,
@@ -218,7 +219,7 @@ export class MemoryData {
     } else {
       lease.state = 'waiting';
       lease.dueAtMs = decision.delayMs === 0 ? 0 : this.clock.wallMs() + decision.delayMs;
-      if (decision.refused) {
+      if (decision.excludes) {
         lease.excluded = [...lease.excluded.filter((id) => id !== bound.agentId), bound.agentId].slice(
           -storeLimits.excludedAgentsMax,
         );

@@ -1,3 +1,4 @@
+import { passingRefusalDelayMs } from '@drover/lease-kit';
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { storeLimits } from '../store-limits.ts';
@@ -191,6 +192,23 @@ export const leaseQueueCases: readonly StoreCase[] = [
       );
       const [again] = await claimAll(store, [one, two]);
       assert.deepEqual([again?.leaseId, again?.attempt, again?.agentId], [first.draft.leaseId, 2, 'agent-2']);
+    },
+  },
+  {
+    name: 'excludes nobody for a refusal that passes, and waits a moment before it asks again',
+    async run({ store, elapse }) {
+      const one = await sampleSession(store, 'agent-1');
+      const entry = sampleEntry();
+      await store.queue.enqueue([entry], context);
+      const [refused] = await claimAll(store, [one]);
+      assert.ok(refused);
+      const reason = { code: 'RESOURCE_TAKEN', message: 'full' };
+      await store.attempts.record([endOf(refused, 'refused', { reason })], context);
+      assert.deepEqual((await store.jobs.lease(entry.draft.leaseId, context)).excludedAgents, []);
+      assert.deepEqual(await claimAll(store, [one]), []);
+      await elapse(passingRefusalDelayMs);
+      const [again] = await claimAll(store, [one]);
+      assert.deepEqual([again?.leaseId, again?.attempt], [entry.draft.leaseId, 2]);
     },
   },
   {
