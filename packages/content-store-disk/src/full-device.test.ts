@@ -23,7 +23,7 @@ function mountSmallDevice(): { directory: string } | { reason: string } {
 const device = mountSmallDevice();
 
 if ('reason' in device) {
-  test.skip(`a full device: needs the right to mount a tmpfs (${device.reason})`, () => undefined);
+  test.skip(`a full device: needs the right to mount a tmpfs (${device.reason}) [limits:root-only]`, () => undefined);
 } else {
   const { directory } = device;
   afterAll(() => {

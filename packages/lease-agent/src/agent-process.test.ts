@@ -8,7 +8,7 @@ import { create } from '@bufbuild/protobuf';
 import { anyUnpack, StringValueSchema } from '@bufbuild/protobuf/wkt';
 import { Outcome } from '@drover/lease-protocol';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { serveIpcLeaseClient } from './testing/ipc-lease-client.ts';
+import { serveIpcLeaseClient } from './testing/ipc-lease-client.test.fixture.ts';
 import { MemoryLeaseServer, type MemoryAttempt } from './testing/index.ts';
 
 let dir: string;
@@ -26,7 +26,7 @@ afterEach(async () => {
 });
 
 function startAgent(env: Record<string, string> = {}): ChildProcess {
-  const child = fork(join(import.meta.dirname, 'testing/forked-agent.ts'), {
+  const child = fork(join(import.meta.dirname, 'testing/forked-agent.test.child.ts'), {
     execPath: process.execPath,
     execArgv: ['--conditions=@drover/source', '--no-warnings'],
     serialization: 'advanced',

@@ -227,7 +227,9 @@ describe.each(['auto', 'none'])('the whole tree, with cgroups %s', (cgroupParent
   });
 });
 
-test('a cgroup is used where this machine has a writable one, and removed afterwards', async ({ skip }) => {
+test('a cgroup is used where this machine has a writable one, and removed afterwards [limits:cgroup-v2]', async ({
+  skip,
+}) => {
   const runner = newRunner();
   const { cgroupParent, tree } = runner.capabilities;
   if (cgroupParent === undefined) return skip('no writable cgroup v2 folder on this machine');
@@ -300,7 +302,7 @@ describe('what is refused', () => {
     expect(await runner.findLeftovers(never)).toEqual([]);
   });
 
-  test('a full disk: before the start, and while the process runs', async ({ skip }) => {
+  test('a full disk: before the start, and while the process runs [limits:root-only]', async ({ skip }) => {
     const disk = join(dir, 'disk');
     mkdirSync(disk);
     try {

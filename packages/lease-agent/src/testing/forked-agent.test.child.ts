@@ -3,7 +3,7 @@ import { create } from '@bufbuild/protobuf';
 import { StringValueSchema } from '@bufbuild/protobuf/wkt';
 import { defineLeaseType, type HandlerResult, type LeaseContext, type LeaseHandler } from '@drover/lease-kit';
 import { createLeaseAgent } from '../lease-agent.ts';
-import { createIpcLeaseClient } from './ipc-lease-client.ts';
+import { createIpcLeaseClient } from './ipc-lease-client.test.fixture.ts';
 
 // An agent as a process of its own, for tests that kill it. Each start of a handler is a line of STARTS_FILE.
 
