@@ -40,7 +40,7 @@ export function applyAgentCopy<Report>(
     state.owesWhole = true;
     turn.urgent = true;
   }
-  const news = state.wantsWhole || copy.acknowledged > state.acknowledgedByAgent || copy.revision > state.applied;
+  const news = state.wantsWhole || copy.acknowledged > state.acknowledgedByAgent || copy.revision !== state.applied;
   if (list.kind === 'whole') state.wantsWhole = false;
   const first = state.applied === 0;
   state.acknowledgedByAgent = Math.max(state.acknowledgedByAgent, copy.acknowledged);

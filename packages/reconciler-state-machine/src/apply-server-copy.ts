@@ -22,7 +22,7 @@ export function applyServerCopy<Report>(state: AgentState<Report>, turn: AgentTu
     turn.urgent = true;
     return;
   }
-  const news = state.wantsWhole || copy.revision > state.applied || copy.acknowledged > state.acknowledgedByServer;
+  const news = state.wantsWhole || copy.revision !== state.applied || copy.acknowledged > state.acknowledgedByServer;
   if (list.kind === 'whole') state.wantsWhole = false;
   if (copy.wantsWhole) {
     state.owesWhole = true;

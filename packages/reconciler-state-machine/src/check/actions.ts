@@ -1,13 +1,15 @@
 import type { JournalledAttempt } from '../agent-machine.ts';
 import type { AgentHolding } from '../agent-state.ts';
 import { keyString, type AttemptKey } from '../attempt-key.ts';
+import type { AgentLease } from '../copies.ts';
 import type { BoundAttempt } from '../server-machine.ts';
 import { initialServerState } from '../server-state.ts';
-import { isNoNewsToServer } from './simplify.ts';
+import { isNoNewsToServer, lists } from './simplify.ts';
 import { breakLink, endInStore, persist, tellAgent, tellServer, writeJournal } from './carry-out.ts';
 import { insist } from './violation.ts';
 import {
   beatMs,
+  isBound,
   newAgent,
   openedEvent,
   sessionOptions,
@@ -50,11 +52,11 @@ const inPhase =
   (facts: AttemptFacts, world: World): boolean =>
     holdingOf(world, facts)?.phase === phase;
 
-const isBound = ({ store }: AttemptFacts): boolean =>
-  store === 'offered' || store === 'accepted' || store === 'cancelling';
-
-const boundIn = (world: World): readonly BoundAttempt[] =>
-  world.attempts.filter(isBound).map(({ key, store }) => ({ ...key, state: store as BoundAttempt['state'] }));
+const boundIn = (world: World): readonly BoundAttempt[] => {
+  const bound: BoundAttempt[] = [];
+  for (const { key, store } of world.attempts) if (isBound(store)) bound.push({ ...key, state: store });
+  return bound;
+};
 
 /** What the agent's request for a session proves. */
 function provenBy(world: World): readonly AttemptKey[] {
@@ -69,7 +71,7 @@ function createSession(setting: Setting, world: World): void {
   world.storeEpoch += 1;
   const proven = new Set(provenBy(world).map(keyString));
   for (const facts of world.attempts) {
-    if (isBound(facts) && !proven.has(keyString(facts.key))) endInStore(setting, world, facts, 'lost');
+    if (isBound(facts.store) && !proven.has(keyString(facts.key))) endInStore(setting, world, facts, 'lost');
   }
   world.server = initialServerState(sessionOptions(setting, world.storeEpoch));
   world.toServer = undefined;
@@ -109,6 +111,14 @@ function crashServer(setting: Setting, world: World): void {
   if (writing !== undefined) world.limbo = { epoch: options.epoch, writes: writing.writes };
   world.server = undefined;
   cutLink(setting, world);
+  // The agent can only find that nobody knows its session, unless a copy of it is still to come.
+  if (!setting.precise && world.late?.to !== 'agent' && world.agent.phase === 'session') openLink(setting, world);
+}
+
+/** Whatever was bound to the session is lost, whether the agent holds it or not. */
+function expireSession(setting: Setting, world: World): void {
+  for (const facts of world.attempts) if (isBound(facts.store)) endInStore(setting, world, facts, 'expired');
+  world.server = undefined;
 }
 
 function cutLink(setting: Setting, world: World): void {
@@ -120,15 +130,50 @@ function cutLink(setting: Setting, world: World): void {
 function deliverToServer(setting: Setting, world: World, flight: NonNullable<World['toServer']>, nowMs: number): void {
   const { server } = world;
   if (server === undefined) return;
-  tellServer(setting, world, { type: 'copy-received', copy: flight.copy, nowMs });
+  const { copy, meant } = flight;
+  const undecided = [...server.holdings.values()].filter(({ ending }) => ending === undefined);
+  tellServer(setting, world, { type: 'copy-received', copy, nowMs });
+  for (const holding of undecided) {
+    if ((holding.ending as { kind: string } | undefined)?.kind !== 'lost') continue;
+    const evident =
+      copy.epoch === server.options.epoch && copy.acknowledged >= holding.listedRevision && !lists(meant, holding);
+    insist(evident, 2, () => `${holding.leaseId}${holding.attempt} is lost by a copy that is no evidence of it`);
+  }
   checkResolved(flight, server.options.epoch, server.applied, server.wantsWhole, server.agentList);
 }
 
-function deliverToAgent(setting: Setting, world: World, flight: NonNullable<World['toAgent']>): void {
+/** Copies without news are not kept in a world, but one may arrive after the agent's list has changed. */
+function oldHeartbeat(setting: Setting, world: World): void {
+  const { agentList, options, applied, holdings } = world.server!;
+  const leases: AgentLease<Report>[] = [];
+  for (const { leaseId, attempt, agentState } of holdings.values()) {
+    if (agentState !== undefined) leases.push({ leaseId, attempt, state: agentState });
+  }
+  const { sessionId, epoch } = options;
+  const header = { sessionId, epoch, revision: applied, acknowledged: 0, wantsWhole: false };
+  tellServer(setting, world, {
+    type: 'copy-received',
+    copy: { ...header, list: { kind: 'whole', leases } },
+    nowMs: beatMs,
+  });
+  // What it says of attempts that are settled does not matter here; what the server remembers of them does.
+  world.server!.agentList = agentList;
+}
+
+function deliverToAgent(setting: Setting, world: World, { copy, meant }: NonNullable<World['toAgent']>): void {
   const { agent } = world;
-  tellAgent(setting, world, { type: 'copy-received', copy: flight.copy, nowMs: 0 });
+  const { epoch } = agent;
+  const kept = [...agent.holdings.values()]
+    .filter((holding) => holding.listedRevision > 0 && holding.phase !== 'dropping' && !holding.orphaned)
+    .map((holding) => ({ holding, listedRevision: holding.listedRevision }));
+  tellAgent(setting, world, { type: 'copy-received', copy, nowMs: 0 });
+  for (const { holding, listedRevision } of kept) {
+    if (holding.phase !== 'dropping' && !holding.orphaned) continue;
+    const evident = copy.epoch === epoch && copy.acknowledged >= listedRevision && !lists(meant, holding);
+    insist(evident, 2, () => `${holding.leaseId}${holding.attempt} is let go by a copy that is no evidence against it`);
+  }
   if (agent.phase !== 'session') return;
-  checkResolved(flight, agent.epoch, agent.applied, agent.wantsWhole, agent.serverList);
+  checkResolved({ copy, meant }, agent.epoch, agent.applied, agent.wantsWhole, agent.serverList);
 }
 
 /** A digest that was applied stood for the list that the receiver remembers. */
@@ -270,6 +315,13 @@ const rows = {
       deliverToServer(setting, world, flight, beatMs);
     },
   },
+  'old-heartbeat': {
+    input: true,
+    says: 'a heartbeat that left earlier, and is no news, arrives',
+    subjects: (setting, world) =>
+      !setting.precise && linkIsUp(world) && world.server?.phase === 'active' && world.server.applied > 0,
+    apply: oldHeartbeat,
+  },
   assign: {
     input: true,
     says: 'the store binds the attempt to the session',
@@ -362,6 +414,12 @@ const rows = {
     subjects: (_, world) => world.agent.phase === 'session',
     apply: (setting, world) => tellAgent(setting, world, { type: 'tick', nowMs: timeoutMs }),
   },
+  expire: {
+    costs: 'expiries',
+    says: 'the server expires the session',
+    subjects: (_, world) => world.server !== undefined && world.agent.phase !== 'session',
+    apply: expireSession,
+  },
   'damage-server': {
     costs: 'damages',
     says: 'the server’s memory of the agent’s list loses its lines',
@@ -393,11 +451,20 @@ export type Action = number;
 
 const subjectsMax = 8;
 
+const rowsByCost = new Map<keyof Budgets | undefined, number[]>();
+for (const [index, { costs }] of table.entries()) {
+  rowsByCost.set(costs, [...(rowsByCost.get(costs) ?? []), index]);
+}
+
+/** The action of a name, when its subject is nothing. */
+export function actionNamed(name: ActionName): Action {
+  return actionNames.indexOf(name) * subjectsMax;
+}
+
 /** Appends to `into` everything that can happen next and spends the given budget; undefined for none. */
 export function listActions(setting: Setting, world: World, costs: keyof Budgets | undefined, into: Action[]): void {
-  for (const [index, row] of table.entries()) {
-    if (row.costs !== costs) continue;
-    const subjects = row.subjects(setting, world);
+  for (const index of rowsByCost.get(costs) ?? nothing) {
+    const subjects = table[index]!.subjects(setting, world);
     if (subjects === true) into.push(index * subjectsMax);
     else if (subjects !== false) for (const subject of subjects) into.push(index * subjectsMax + subject);
   }
@@ -454,7 +521,5 @@ export function inSync(world: World): boolean {
     if (holding.phase !== 'running') return false;
     if (!server.holdings.has(key) && !holding.orphaned) return false;
   }
-  return world.attempts.every(
-    ({ store, key }) => !isBound({ store, key } as AttemptFacts) || server.holdings.has(keyString(key)),
-  );
+  return world.attempts.every(({ store, key }) => !isBound(store) || server.holdings.has(keyString(key)));
 }

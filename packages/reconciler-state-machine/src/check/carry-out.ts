@@ -83,7 +83,11 @@ function checkStart(facts: AttemptFacts, restoring: boolean): void {
   insist(!restoring, 3, () => `${name(key)} was accepted by an earlier process and is started, not resumed`);
   insist(!facts.started, 1, () => `the handler of ${name(key)} starts a second time`);
   insist(facts.journal === 'accepted', 7, () => `${name(key)} starts before its acceptance is in the journal`);
-  insist(!isEnded(facts.store), 2, () => `${name(key)} starts though it has ended as ${facts.store}`);
+  insist(
+    !isEnded(facts.store) || facts.store === 'expired',
+    2,
+    () => `${name(key)} starts though it has ended as ${facts.store}`,
+  );
   facts.started = true;
 }
 
@@ -207,11 +211,11 @@ export function endInStore(
   setting: Setting,
   world: World,
   facts: AttemptFacts,
-  ending: 'reported' | 'refused' | 'lost' | 'cancelled-unoffered',
+  ending: 'reported' | 'refused' | 'lost' | 'expired' | 'cancelled-unoffered',
 ): void {
   const wanted = facts.store !== 'cancelling';
   facts.store = ending;
-  if (ending !== 'lost' || !wanted || facts.key.attempt >= setting.bounds.attempts) return;
+  if ((ending !== 'lost' && ending !== 'expired') || !wanted || facts.key.attempt >= setting.bounds.attempts) return;
   factsOf(setting, world, { leaseId: facts.key.leaseId, attempt: facts.key.attempt + 1 }).store = 'waiting';
 }
 
@@ -219,7 +223,8 @@ export function endInStore(
 export function writeJournal(setting: Setting, world: World, entries: readonly JournalEntry<Report>[]): void {
   for (const entry of entries) {
     const facts = factsOf(setting, world, entry.key);
-    insist(entry.kind !== 'dropped' || facts.journal !== 'finished' || facts.store === 'reported', 5, () => {
+    const kept = facts.journal !== 'finished' || facts.store === 'reported' || facts.store === 'expired';
+    insist(entry.kind !== 'dropped' || kept, 5, () => {
       return `the result of ${name(entry.key)} is dropped though the store holds it as ${facts.store}`;
     });
     facts.journal = entry.kind;

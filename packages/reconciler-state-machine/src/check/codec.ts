@@ -43,6 +43,7 @@ const stores: readonly StoreStatus[] = [
   'refused',
   'lost',
   'cancelled-unoffered',
+  'expired',
 ];
 const journals: readonly JournalStatus[] = ['none', 'accepted', 'finished', 'dropped'];
 const phases: readonly (HoldingPhase | 'none')[] = [
@@ -79,7 +80,7 @@ const links: readonly AgentState['link'][] = ['none', 'away', 'opening', 'up'];
 const entryKinds: readonly JournalEntry['kind'][] = ['accepted', 'finished', 'dropped'];
 
 const perAttempt = 17;
-const globals = 45;
+const globals = 44;
 
 /** Writes and reads worlds of one setting. Not for use by two callers at once: the buffers are shared. */
 export interface Codec {
@@ -96,10 +97,10 @@ export function createCodec(setting: Setting): Codec {
   const keys = attemptKeys(setting.bounds);
   const keyStrings = keys.map(keyString);
   const { leases, attempts: perLease } = setting.bounds;
-  const size = keys.length * perAttempt + globals;
+  const size = Math.ceil((keys.length * perAttempt + globals) / 4) * 4;
   const out = new Uint8Array(size);
-  // Without these guards a copy of an old epoch does matter, and its numbers cannot be ranked among the new ones.
-  const exact = setting.removed.some((name) => name.endsWith('other-epochs'));
+  /** Without these guards a copy of an old epoch does matter. */
+  const hearsOld = setting.removed.some((name) => name.endsWith('other-epochs'));
   const agentRevisions = createRanking(out);
   const serverRevisions = createRanking(out);
   /** The agent's revisions from this one on all stand for its present list. */
@@ -184,7 +185,7 @@ export function createCodec(setting: Setting): Codec {
     const { key } = facts;
     const text = keyStrings[index]!;
     const { agent, server } = world;
-    const over = isEnded(facts.store);
+    const over = isEnded(facts.store) && (facts.store !== 'expired' || !agent.holdings.has(text));
     const held = agent.holdings.has(text);
     // An attempt that has ended may not start, started or not; one that the agent has let go of is over however it ended.
     put(stores.indexOf(over && !held ? 'reported' : facts.store));
@@ -256,7 +257,6 @@ export function createCodec(setting: Setting): Codec {
     put(inSession ? links.indexOf(agent.link) : 0);
     agentRevision(inSession ? agent.revision : 0, 'lists');
     agentRevision(inSession ? agent.listRevision : 0, 'lists');
-    flag(inSession && exact && agent.sentRevision >= agent.revision);
     agentRevision(inSession ? agent.acknowledgedByServer : 0, 'acknowledges');
     serverRevision(inSession ? agent.applied : 0, 'applied');
     flag(inSession && agent.serverList !== undefined);
@@ -265,6 +265,7 @@ export function createCodec(setting: Setting): Codec {
     putFlight(world.toServer, 'server', 1);
     putFlight(world.toAgent, 'agent', 1);
     const old = late !== undefined && late.flight.copy.epoch !== world.storeEpoch;
+    if (old) present = rankMax - 1;
     putFlight(late?.flight, late?.to ?? 'server', (late?.to === 'agent' ? 2 : 1) + (old ? 2 : 0));
     if (world.limbo === undefined) put(0);
     else put(world.limbo.epoch === world.storeEpoch ? 1 : 2);
@@ -285,7 +286,7 @@ export function createCodec(setting: Setting): Codec {
     { server, agent, storeEpoch }: World,
     { to, flight: { copy } }: NonNullable<World['late']>,
   ): boolean {
-    if (exact) return true;
+    if (hearsOld) return true;
     if (copy.epoch !== storeEpoch) return false;
     if (to === 'server') return server !== undefined && (deaf.server || copy.revision >= server.applied);
     return agent.phase === 'session' && (deaf.agent || copy.revision >= agent.applied);
@@ -295,7 +296,7 @@ export function createCodec(setting: Setting): Codec {
     cursor = 0;
     agentRevisions.clear();
     serverRevisions.clear();
-    present = exact || world.agent.phase !== 'session' ? rankMax - 1 : world.agent.listRevision;
+    present = world.agent.phase === 'session' ? world.agent.listRevision : rankMax - 1;
     if (!keepsLists) {
       checkLists(world);
       simplify(world);
@@ -303,10 +304,8 @@ export function createCodec(setting: Setting): Codec {
     const late = world.late !== undefined && matters(world, world.late) ? world.late : undefined;
     for (let index = 0; index < keys.length; index += 1) putAttempt(world, index, late);
     putGlobals(world, late);
-    if (!exact) {
-      agentRevisions.rank();
-      serverRevisions.rank();
-    }
+    agentRevisions.rank();
+    serverRevisions.rank();
     while (cursor < size) put(0);
     if (leases === 2) orderLeases();
     return out;
@@ -539,7 +538,7 @@ export function createCodec(setting: Setting): Codec {
     }
     agent.revision = take();
     agent.listRevision = take();
-    agent.sentRevision = take() === 1 || !exact ? agent.revision : 0;
+    agent.sentRevision = agent.revision;
     agent.acknowledgedByServer = take();
     agent.applied = take();
     if (take() === 1) agent.serverList = lists.serverList;

@@ -36,6 +36,9 @@ export interface ExploreOptions {
   readonly exchangesMax: number;
 }
 
+/** The bound of invariant 8. */
+export const exchangesMax = 3;
+
 const bitsPerBudget = 3;
 /** Actions that cost nothing, and those that spend one of the budgets. */
 const kinds = budgetNames.length + 1;

@@ -18,42 +18,49 @@ export interface Ranking {
 /** Revisions of the model stay below this. */
 export const rankMax = 64;
 
+const uses: readonly RevisionUse[] = ['lists', 'flies', 'applied', 'acknowledges'];
+
 /** A ranking of bytes of `row`. */
 export function createRanking(row: Uint8Array): Ranking {
-  const positions: Record<RevisionUse, number[]> = { lists: [], flies: [], applied: [], acknowledges: [] };
+  const positions = new Uint8Array(row.length);
+  const notedUses = new Uint8Array(row.length);
   const ranks = new Uint8Array(rankMax);
   const lists = new Uint8Array(rankMax);
+  let noted = 0;
 
   function rank(): void {
-    ranks.fill(0);
-    lists.fill(0);
+    let max = 1;
+    for (let n = 0; n < noted; n += 1) max = Math.max(max, row[positions[n]!]!);
+    ranks.fill(0, 0, max + 1);
+    lists.fill(0, 0, max + 1);
     // Nothing yet and something are told apart everywhere.
     ranks[1] = 1;
-    for (const position of positions.lists) {
-      ranks[row[position]!] = 1;
-      lists[row[position]!] = 1;
+    for (let n = 0; n < noted; n += 1) {
+      const value = row[positions[n]!]!;
+      const use = notedUses[n]!;
+      if (use <= 1) ranks[value] = 1;
+      if (use === 0) lists[value] = 1;
     }
-    for (const position of positions.flies) ranks[row[position]!] = 1;
     ranks[0] = 0;
     lists[0] = 0;
     // A revision that is only compared is as good as the greatest smaller one that it is compared with.
-    for (let value = 1; value < rankMax; value += 1) {
+    for (let value = 1; value <= max; value += 1) {
       ranks[value]! += ranks[value - 1]!;
       lists[value] = lists[value] === 1 ? ranks[value]! : lists[value - 1]!;
     }
-    for (const position of positions.lists) row[position] = ranks[row[position]!]!;
-    for (const position of positions.flies) row[position] = ranks[row[position]!]!;
-    for (const position of positions.applied) row[position] = ranks[row[position]!]!;
-    for (const position of positions.acknowledges) row[position] = lists[row[position]!]!;
+    for (let n = 0; n < noted; n += 1) {
+      const position = positions[n]!;
+      row[position] = (notedUses[n] === 3 ? lists : ranks)[row[position]!]!;
+    }
   }
 
   return {
-    note: (position, use) => positions[use].push(position),
+    note: (position, use) => {
+      positions[noted] = position;
+      notedUses[noted++] = uses.indexOf(use);
+    },
     clear: () => {
-      positions.lists.length = 0;
-      positions.flies.length = 0;
-      positions.applied.length = 0;
-      positions.acknowledges.length = 0;
+      noted = 0;
     },
     rank,
   };

@@ -11,8 +11,10 @@ import type { Flight, LateFlight, Report, World } from './world.ts';
 
 type Mutable<T> = { -readonly [Name in keyof T]: T[Name] };
 
-const lists = (meant: readonly AttemptKey[], key: AttemptKey): boolean =>
-  meant.some(({ leaseId, attempt }) => leaseId === key.leaseId && attempt === key.attempt);
+/** True if the list behind a copy names the attempt. */
+export function lists(meant: readonly AttemptKey[], key: AttemptKey): boolean {
+  return meant.some(({ leaseId, attempt }) => leaseId === key.leaseId && attempt === key.attempt);
+}
 
 /** True for an attempt that the agent's copies list from now on until it is dropped. */
 const decided = (holding: AgentHolding<Report> | undefined): boolean =>

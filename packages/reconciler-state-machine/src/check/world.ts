@@ -27,6 +27,8 @@ export interface Budgets {
   readonly refusals: number;
   /** The agent counts its session as timed out, and opens another while the server still has the first. */
   readonly timeouts: number;
+  /** The server expires a session that it has no link for: what is bound to it ends as lost though the agent may hold it. */
+  readonly expiries: number;
   /** An end loses a line of what it remembers of its peer's list. */
   readonly damages: number;
 }
@@ -41,6 +43,7 @@ export const budgetNames = [
   'cancels',
   'refusals',
   'timeouts',
+  'expiries',
   'damages',
 ] as const satisfies readonly (keyof Budgets)[];
 
@@ -62,18 +65,43 @@ export const defaultBounds: Bounds = {
   agentCrashes: 1,
   serverCrashes: 1,
   cancels: 1,
-  refusals: 1,
+  refusals: 0,
   timeouts: 0,
+  expiries: 0,
   damages: 0,
 };
 
-/** Where the store stands with an attempt. `none`: it does not exist (yet). `waiting`: no session holds it. */
+/** Two leases with one attempt each, and nothing goes wrong. */
+export const noDisturbance: Bounds = {
+  leases: 2,
+  attempts: 1,
+  losses: 0,
+  repeats: 0,
+  cuts: 0,
+  agentCrashes: 0,
+  serverCrashes: 0,
+  cancels: 0,
+  refusals: 0,
+  timeouts: 0,
+  expiries: 0,
+  damages: 0,
+};
+
+/**
+ * Where the store stands with an attempt. `none`: it does not exist (yet). `waiting`: no session holds it. `expired`: lost
+ * with its session, whatever the agent makes of it.
+ */
 export type StoreStatus =
-  'none' | 'waiting' | ServerLeaseState | 'reported' | 'refused' | 'lost' | 'cancelled-unoffered';
+  'none' | 'waiting' | ServerLeaseState | 'reported' | 'refused' | 'lost' | 'expired' | 'cancelled-unoffered';
 
 /** True if the store holds an end. */
 export function isEnded(status: StoreStatus): boolean {
-  return status === 'reported' || status === 'refused' || status === 'lost' || status === 'cancelled-unoffered';
+  return status !== 'none' && status !== 'waiting' && !isBound(status);
+}
+
+/** True if a session holds the attempt. */
+export function isBound(status: StoreStatus): status is ServerLeaseState {
+  return status === 'offered' || status === 'accepted' || status === 'cancelling';
 }
 
 /** What is on the agent's disk about an attempt. */
@@ -133,6 +161,9 @@ export interface Setting {
    * are made the same first, which rests on all guards.
    */
   readonly precise: boolean;
+  readonly agentOptions: AgentState['options'];
+  /** By epoch. */
+  readonly sessionOptions: readonly ServerState['options'][];
 }
 
 /** One heartbeat, in the model's time. Every other event happens at time 0. */
@@ -146,23 +177,35 @@ export const digest = (text: string): string => text;
 /** The setting for some bounds, with guards taken away. */
 export function settingOf(bounds: Bounds, removed: readonly GuardName[] = [], precise = false): Setting {
   const exact = precise || removed.length > 0 || bounds.damages > 0;
-  return { bounds, guards: guardsWithout(...removed), removed, precise: exact };
+  const guards = guardsWithout(...removed);
+  return {
+    bounds,
+    guards,
+    removed,
+    precise: exact,
+    agentOptions: {
+      leasesMax: 8,
+      digest,
+      backoffMinMs: 1,
+      backoffMaxMs: 1,
+      acceptanceDelayMs: beatMs,
+      guards,
+    },
+    sessionOptions: [0, 1, 2, 3].map((epoch) => optionsOfSession(guards, epoch)),
+  };
 }
 
 /** A new agent process, before its journal is read. */
 export function newAgent(setting: Setting): AgentState<Report> {
-  return initialAgentState({
-    leasesMax: 8,
-    digest,
-    backoffMinMs: 1,
-    backoffMaxMs: 1,
-    acceptanceDelayMs: beatMs,
-    guards: setting.guards,
-  });
+  return initialAgentState(setting.agentOptions);
 }
 
-/** The options of a session of the model's server. */
+/** The options of a session of the model's server. The model's epochs are small: see `currentEpoch` in codec.ts. */
 export function sessionOptions(setting: Setting, epoch: number): ServerState['options'] {
+  return setting.sessionOptions[epoch] ?? optionsOfSession(setting.guards, epoch);
+}
+
+function optionsOfSession(guards: Guards, epoch: number): ServerState['options'] {
   return {
     sessionId: `s${epoch}`,
     epoch,
@@ -170,7 +213,7 @@ export function sessionOptions(setting: Setting, epoch: number): ServerState['op
     sessionTimeoutMs: timeoutMs,
     leasesMax: 8,
     digest,
-    guards: setting.guards,
+    guards,
   };
 }
 
