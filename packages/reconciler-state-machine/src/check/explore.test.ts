@@ -35,7 +35,7 @@ describe('what the exploration leaves out', () => {
     { leases: 1, attempts: 1, disturbances: ['losses', 'serverCrashes'] },
     { leases: 1, attempts: 2, disturbances: ['agentCrashes', 'serverCrashes'] },
     { leases: 1, attempts: 1, disturbances: ['repeats', 'losses', 'cancels'] },
-    { leases: 1, attempts: 2, disturbances: ['repeats', 'timeouts', 'expiries'] },
+    { leases: 1, attempts: 2, disturbances: ['timeouts', 'expiries'] },
     { leases: 1, attempts: 1, disturbances: ['repeats', 'cuts', 'serverCrashes'] },
     { leases: 2, attempts: 1, disturbances: [] },
   ] as const)('is covered by what it visits: $leases lease(s), $disturbances', ({ leases, attempts, disturbances }) => {

@@ -46,7 +46,8 @@ function serverAcknowledges(world: World, acknowledged: number, meant: readonly 
   let worth = 0;
   for (const holding of world.agent.holdings.values()) {
     const { listedRevision } = holding;
-    if (!decided(holding) || listedRevision <= worth || listedRevision > acknowledged) continue;
+    // Of an orphan nothing more can be learnt.
+    if (!decided(holding) || holding.orphaned || listedRevision <= worth || listedRevision > acknowledged) continue;
     if (!lists(meant, holding)) worth = listedRevision;
   }
   return worth;
@@ -133,9 +134,7 @@ function unknownUpTo(world: World, acknowledged: number): number {
 
 function simplifyServer(world: World, server: ServerState<Report>): void {
   const { agent } = world;
-  // With nothing in flight, what is acknowledged next is what is applied.
-  if (server.writing === undefined) server.persisted = 0;
-  else server.persisted = serverAcknowledges(world, server.persisted, [...server.holdings.values()]);
+  server.persisted = serverAcknowledges(world, server.persisted, [...server.holdings.values()]);
   if (server.writing !== undefined) {
     const owed = server.owesAcknowledgement <= server.writing.covers ? server.owesAcknowledgement : 0;
     const covers = Math.max(owed, serverAcknowledges(world, server.writing.covers, []));
