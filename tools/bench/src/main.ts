@@ -1,9 +1,10 @@
 import { parseArgs } from 'node:util';
 import { assignmentSuite } from './suites/assignment.ts';
+import { fleetSuite } from './suites/fleet.ts';
 import { throughputSuite } from './suites/throughput.ts';
 import type { Suite, SuiteResult } from './suite.ts';
 
-const suites: readonly Suite[] = [assignmentSuite, throughputSuite];
+const suites: readonly Suite[] = [assignmentSuite, throughputSuite, fleetSuite];
 
 const usage = `Usage: npm run bench -- SUITE [--json] [--quick]
 
