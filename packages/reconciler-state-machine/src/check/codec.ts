@@ -182,6 +182,12 @@ export function createCodec(setting: Setting): Codec {
 
   function putAttempt(world: World, index: number, late: World['late']): void {
     const facts = world.attempts[index]!;
+    if (facts.store === 'none') {
+      // It does not exist: nobody has heard of it.
+      out.fill(0, cursor, cursor + perAttempt);
+      cursor += perAttempt;
+      return;
+    }
     const { key } = facts;
     const text = keyStrings[index]!;
     const { agent, server } = world;
@@ -246,7 +252,7 @@ export function createCodec(setting: Setting): Codec {
       flag(server.wantsWhole);
       flag(server.owesWhole);
       agentRevision(server.owesAcknowledgement, 'lists');
-      flag(server.agentList !== undefined);
+      flag(keepsLists && server.agentList !== undefined);
       put(server.writing === undefined ? 0 : 1);
       agentRevision(server.writing?.covers ?? 0, 'acknowledges');
     }
@@ -259,7 +265,7 @@ export function createCodec(setting: Setting): Codec {
     agentRevision(inSession ? agent.listRevision : 0, 'lists');
     agentRevision(inSession ? agent.acknowledgedByServer : 0, 'acknowledges');
     serverRevision(inSession ? agent.applied : 0, 'applied');
-    flag(inSession && agent.serverList !== undefined);
+    flag(keepsLists && inSession && agent.serverList !== undefined);
     put((inSession && agent.wantsWhole ? 1 : 0) + (inSession && agent.owesWhole ? 2 : 0));
     flag(agent.journalling !== undefined);
     putFlight(world.toServer, 'server', 1);
@@ -410,6 +416,11 @@ export function createCodec(setting: Setting): Codec {
   function takeAttempt(agent: AgentState<Report>, lists: Lists, index: number): AttemptFacts {
     const key = keys[index]!;
     const store = stores[take()]!;
+    if (store === 'none') {
+      cursor += perAttempt - 1;
+      lists.late.push(0);
+      return { key, store, journal: 'none', started: false };
+    }
     const journalled = take();
     takeAgentHolding(agent, key, keyStrings[index]!);
     const bits = take();
@@ -597,8 +608,8 @@ export function createCodec(setting: Setting): Codec {
   function recallLists(world: World): void {
     const { agent, server } = world;
     if (agent.phase !== 'session' || server?.phase !== 'active') return;
-    if (server.agentList !== undefined && server.applied >= agent.listRevision) server.agentList = agentLines(world);
-    if (agent.serverList !== undefined && agent.applied === server.revision) agent.serverList = serverLines(world);
+    server.agentList = server.applied >= agent.listRevision ? agentLines(world) : [];
+    agent.serverList = agent.applied === server.revision ? serverLines(world) : [];
   }
 
   function takeLate(header: Header, codes: readonly number[]): World['late'] {

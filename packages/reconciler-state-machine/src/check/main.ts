@@ -6,8 +6,8 @@ import { budgetNames, defaultBounds, noDisturbance, settingOf, type Bounds } fro
 /*
  * npm run check:reconciler [-- --leases N --attempts N --losses N … --guards-off NAME --json]
  *
- * Without bounds: the product at the stated bounds, then three smaller ones for what the first leaves out (refusals;
- * time-outs and expiry; digests against a damaged memory). With bounds or guards off: that one alone, the rest as in the first.
+ * Without bounds: the product at the stated bounds, then two smaller ones for what the first leaves out (time-outs and
+ * expiry; digests against a damaged memory). With bounds or guards off: that one alone, the rest as in the first.
  * Ends with 0 if every invariant holds, 1 if one is broken, 2 if the options are wrong.
  */
 
@@ -20,12 +20,8 @@ interface Check {
 const standardChecks: readonly Check[] = [
   { name: 'product', bounds: defaultBounds },
   {
-    name: 'refusals',
-    bounds: { ...defaultBounds, losses: 1, repeats: 0, agentCrashes: 0, serverCrashes: 0, refusals: 1 },
-  },
-  {
     name: 'time-outs and expiry',
-    bounds: { ...defaultBounds, leases: 1, losses: 0, cuts: 0, refusals: 1, timeouts: 1, expiries: 1 },
+    bounds: { ...defaultBounds, leases: 1, losses: 0, cuts: 0, timeouts: 1, expiries: 1 },
   },
   {
     name: 'digests and a damaged memory',

@@ -33,8 +33,6 @@ export function createRanking(row: Uint8Array): Ranking {
     for (let n = 0; n < noted; n += 1) max = Math.max(max, row[positions[n]!]!);
     ranks.fill(0, 0, max + 1);
     lists.fill(0, 0, max + 1);
-    // Nothing yet and something are told apart everywhere.
-    ranks[1] = 1;
     for (let n = 0; n < noted; n += 1) {
       const value = row[positions[n]!]!;
       const use = notedUses[n]!;
@@ -43,10 +41,13 @@ export function createRanking(row: Uint8Array): Ranking {
     }
     ranks[0] = 0;
     lists[0] = 0;
-    // A revision that is only compared is as good as the greatest smaller one that it is compared with.
+    // A revision that is only compared is as good as the greatest smaller one that it is compared with. Ranks begin at 2,
+    // so that something older than everything else is still told apart from nothing.
+    let next = 1;
     for (let value = 1; value <= max; value += 1) {
-      ranks[value]! += ranks[value - 1]!;
-      lists[value] = lists[value] === 1 ? ranks[value]! : lists[value - 1]!;
+      if (ranks[value] === 1) next += 1;
+      ranks[value] = next;
+      lists[value] = lists[value] === 1 ? next : lists[value - 1]!;
     }
     for (let n = 0; n < noted; n += 1) {
       const position = positions[n]!;

@@ -84,6 +84,8 @@ export function simplify(world: World): void {
   }
   // Whether a list goes as a digest makes no difference as long as invariant 10 holds of every world.
   agent.acknowledgedByServer = 0;
+  // A copy that is older than what was applied is gone by now, and applying the same list once more changes nothing.
+  agent.applied = unknownUpTo(world, agent.applied);
   if (server === undefined) return;
   server.acknowledgedByAgent = 0;
   simplifyServer(world, server);
@@ -150,7 +152,7 @@ function simplifyServer(world: World, server: ServerState<Report>): void {
     const early = server.early as AgentCopy<Report> | undefined;
     const everywhere = flights.every((flight) => flight === undefined || lists(flight.meant, holding));
     const listedEarly = early === undefined || (early.list.kind === 'whole' && lists(early.list.leases, holding));
-    if (everywhere && listedEarly) (holding as Mutable<typeof holding>).listedRevision = 1;
+    if (everywhere && listedEarly) (holding as Mutable<typeof holding>).listedRevision = 0;
   }
 }
 
@@ -163,6 +165,6 @@ function forgetTalk(server: ServerState<Report>): void {
   if (server.writing !== undefined) (server.writing as Mutable<typeof server.writing>).covers = 0;
   for (const holding of server.holdings.values()) {
     holding.agentState = undefined;
-    (holding as Mutable<typeof holding>).listedRevision = 1;
+    (holding as Mutable<typeof holding>).listedRevision = 0;
   }
 }

@@ -65,7 +65,7 @@ export const defaultBounds: Bounds = {
   agentCrashes: 1,
   serverCrashes: 1,
   cancels: 1,
-  refusals: 0,
+  refusals: 1,
   timeouts: 0,
   expiries: 0,
   damages: 0,
@@ -230,16 +230,18 @@ export function openedEvent(epoch: number): AgentEvent<Report> {
   };
 }
 
+const leaseIds = 'abcdefgh';
+
 /** The attempts of a run, in the order of their index: lease by lease, attempt by attempt. */
 export function attemptKeys(bounds: Bounds): readonly AttemptKey[] {
   const keys: AttemptKey[] = [];
   for (let lease = 0; lease < bounds.leases; lease += 1) {
-    for (let attempt = 1; attempt <= bounds.attempts; attempt += 1) keys.push({ leaseId: 'ab'[lease]!, attempt });
+    for (let attempt = 1; attempt <= bounds.attempts; attempt += 1) keys.push({ leaseId: leaseIds[lease]!, attempt });
   }
   return keys;
 }
 
 /** The index of an attempt in {@link attemptKeys}. */
 export function attemptIndex(bounds: Bounds, key: AttemptKey): number {
-  return (key.leaseId === 'a' ? 0 : bounds.attempts) + key.attempt - 1;
+  return leaseIds.indexOf(key.leaseId) * bounds.attempts + key.attempt - 1;
 }
