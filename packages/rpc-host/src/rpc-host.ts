@@ -132,6 +132,7 @@ export function createRpcHost(options: RpcHostOptions, deps: RpcHostDeps): RpcHo
   const answer = createRequestListener({
     handlers: router.handlers,
     logger,
+    clock,
     headerSizeBytesMax: limits.headerSizeBytesMax,
     answerOther: (request, response) => answerOperator(request, response, () => boundedReadiness(isReady)),
   });

@@ -1,6 +1,7 @@
 import { Code, ConnectError, type ConnectRouter } from '@connectrpc/connect';
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
-import type { Logger } from '@drover/lease-kit';
+import type { Clock, Logger } from '@drover/lease-kit';
+import { constants } from 'node:http2';
 import { callValues } from '../principal.ts';
 import { respond, type NodeServerRequest, type NodeServerResponse } from './node-server-request.ts';
 
@@ -8,6 +9,7 @@ import { respond, type NodeServerRequest, type NodeServerResponse } from './node
 export interface RequestListenerDeps {
   readonly handlers: ConnectRouter['handlers'];
   readonly logger: Logger;
+  readonly clock: Clock;
   /** Longest header block, counted as HTTP/2 does. */
   readonly headerSizeBytesMax: number;
   /** Answers what is no RPC; false if it does not know the path either. */
@@ -18,7 +20,8 @@ export interface RequestListenerDeps {
  * Hands requests to their RPC handlers. Unlike Connect's own adapter it answers a request that makes no URL (HTTP/1.0 without
  * a host, a broken authority) with 400, where an exception would end the process, and writes to the logger.
  */
-export function createRequestListener({ handlers, logger, headerSizeBytesMax, answerOther }: RequestListenerDeps) {
+export function createRequestListener(deps: RequestListenerDeps) {
+  const { handlers, logger, clock, headerSizeBytesMax, answerOther } = deps;
   const byPath = new Map(handlers.map((handler) => [handler.requestPath, handler]));
 
   return (request: NodeServerRequest, response: NodeServerResponse): void => {
@@ -39,6 +42,7 @@ export function createRequestListener({ handlers, logger, headerSizeBytesMax, an
       respond(response, 400);
       return;
     }
+    discardUnread(request, clock);
     handler(universal)
       .then((answer) => universalResponseToNodeResponse(answer, response))
       .catch((error: unknown) => {
@@ -49,6 +53,26 @@ export function createRequestListener({ handlers, logger, headerSizeBytesMax, an
         response.destroy();
       });
   };
+}
+
+/** How long a caller may go on sending a request that was answered before its end. */
+const unreadMs = 10_000;
+
+/**
+ * Throws away what a caller still sends after the answer, e.g. because a message is over the limit. Nobody else would read
+ * it, and flow control would hold the caller and its stream for ever. Node does the same for HTTP/1.1. The stream is not
+ * reset at once, though RFC 9113, 8.1 allows it: some clients then lose the answer.
+ */
+function discardUnread(request: NodeServerRequest, clock: Clock): void {
+  if (!('stream' in request)) return;
+  const { stream } = request;
+  stream.once('finish', () => {
+    if (request.complete || stream.closed) return;
+    // Node's request object pauses the stream as long as nobody reads it.
+    stream.removeAllListeners('data').resume();
+    const cut = clock.schedule(unreadMs, () => stream.close(constants.NGHTTP2_NO_ERROR));
+    stream.once('close', () => cut.cancel());
+  });
 }
 
 /** Size of a header list: names, values and 32 for each field (RFC 9113, 6.5.2). */
