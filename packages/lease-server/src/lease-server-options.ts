@@ -8,6 +8,8 @@ import type { AttemptStore, JobStore, LogStore, SessionStore, StoreSignals } fro
 export interface LeaseServerLimits {
   /** Sessions at once; SESSIONS_FULL beyond. Default 20,000. */
   readonly sessionsMax: number;
+  /** Sessions that are being opened in the store at once; further calls wait, the first first. Default 16. */
+  readonly openingsAtOnceMax: number;
   /** Attempts of one agent at once, whatever it asks for; at most 4,096. Default 1,024. */
   readonly leasesPerAgentMax: number;
   /** The most bytes of one message in either direction, as told to agents. Default 4 MiB. */
@@ -21,6 +23,7 @@ export interface LeaseServerLimits {
 /** What holds where nothing else is said. */
 export const defaultLeaseServerLimits: LeaseServerLimits = {
   sessionsMax: 20_000,
+  openingsAtOnceMax: 16,
   leasesPerAgentMax: 1_024,
   messageSizeMaxBytes: 4 * 1024 * 1024,
   pendingWritesMax: 65_536,

@@ -10,6 +10,7 @@ import { DeadlineQueue } from './deadline-queue.ts';
 import type { HeldAttempt } from './held-attempt.ts';
 import { LeaseSession, type AgentCondition, type SessionHost, type SettledResult } from './lease-session.ts';
 import { LogRelay } from './log-relay.ts';
+import { OpeningQueue } from './opening-queue.ts';
 import type { ServerParts } from './server-parts.ts';
 import { agentNotAuthorized, serverStopping, sessionEndError, sessionsFull, sessionUnknown } from './session-errors.ts';
 import { isLasting, StoreRetry } from './store-retry.ts';
@@ -39,12 +40,14 @@ export class SessionRegistry implements SessionHost {
   readonly #deadlines: DeadlineQueue<LeaseSession>;
   readonly #conditions = new Map<LeaseSession, AgentCondition>();
   readonly #stopping = new AbortController();
+  readonly #openings: OpeningQueue;
   #opening = 0;
 
   constructor(parts: ServerParts, deps: SessionRegistryDeps) {
     this.#parts = parts;
     this.#deps = deps;
     this.logs = new LogRelay(parts);
+    this.#openings = new OpeningQueue(parts.limits.openingsAtOnceMax);
     this.#deadlines = new DeadlineQueue(parts.clock, (session) => {
       if (session.deadlineMs !== undefined && session.deadlineMs <= parts.clock.monotonicMs()) {
         session.dispatch({ type: 'tick', nowMs: parts.clock.monotonicMs() });
@@ -90,7 +93,10 @@ export class SessionRegistry implements SessionHost {
     const replaces = this.#byAgent.has(request.agentId) ? 1 : 0;
     if (this.#byId.size + this.#opening - replaces >= limits.sessionsMax) throw sessionsFull(limits.sessionsMax);
     this.#opening += 1;
+    let leave: (() => void) | undefined;
     try {
+      leave = await this.#openings.enter(AbortSignal.any([context.signal, this.#stopping.signal]));
+      if (!this.#deps.open()) throw serverStopping();
       const sessionId = randomUUID();
       const opened = await store.sessions.openSession(
         {
@@ -139,6 +145,7 @@ export class SessionRegistry implements SessionHost {
       if (session.deadlineMs !== undefined) this.#deadlines.add(session, session.deadlineMs);
       return session;
     } finally {
+      leave?.();
       this.#opening -= 1;
     }
   }
@@ -161,7 +168,7 @@ export class SessionRegistry implements SessionHost {
   stop(): void {
     for (const session of [...this.#byId.values()]) session.dispatch({ type: 'stopping' });
     this.#deadlines.stop();
-    this.#stopping.abort();
+    this.#stopping.abort(serverStopping());
   }
 
   /** Remembers the condition that an agent reports, in the store too. */

@@ -90,12 +90,19 @@ export function createLeaseClient(options: LeaseClientOptions, deps: LeaseClient
     return Promise.resolve();
   };
   return {
-    openSession: (request, signal) => call(rpc.openSession(request, { signal, timeoutMs: callTimeoutMs })),
+    async openSession(request, signal) {
+      const sentAtMs = clock.monotonicMs();
+      try {
+        return await call(rpc.openSession(request, { signal, timeoutMs: callTimeoutMs }));
+      } finally {
+        mode.unaryAnswered(clock.monotonicMs() - sentAtMs);
+      }
+    },
     appendLog: (request, signal) => call(rpc.appendLog(request, { signal, timeoutMs: callTimeoutMs })),
     link(signal) {
       const untilMs = mode.pollUntilMs;
       if (alwaysPolls || untilMs !== undefined) {
-        return openPollLink({ rpc, clock, untilMs, waitMs: fallback.waitMs, callTimeoutMs }, signal);
+        return openPollLink({ rpc, mode, clock, untilMs, waitMs: fallback.waitMs, callTimeoutMs }, signal);
       }
       return openStreamLink({ rpc: streams, mode, clock, ...fallback }, signal);
     },

@@ -23,7 +23,7 @@ const pollingMsMax = 3_600_000;
  *            no answer, or quickBreaksMax quick breaks
  *   stream ───────────────────────────────────────────▶ polling
  *      ▲                   pollingMs over                  │
- *      └───────────────────────────────────────────────────┘
+ *      └───── or: no answer, but unary calls are slow too ───┘
  * ```
  */
 export class LinkMode {
@@ -33,6 +33,8 @@ export class LinkMode {
   #quickBreaks = 0;
   #fallbacks = 0;
   #pollUntilMs: number | undefined;
+  /** It polls because a stream had no answer, which a server that is very busy does not give either. */
+  #suspected = false;
 
   constructor(options: Required<PollFallbackOptions>, clock: Clock, logger: Logger) {
     this.#options = options;
@@ -65,15 +67,34 @@ export class LinkMode {
     }
   }
 
-  /** The first message of a stream got no answer, or the way to the server refuses streams. */
+  /** The way to the server refuses streams. */
   streamBlocked(why: string): void {
     this.#fallBack(why);
+  }
+
+  /** The first message of a stream got no answer. */
+  streamNotAnswered(): void {
+    this.#fallBack(`a stream's first message had no answer within ${this.#options.firstAnswerMs} ms`);
+    this.#suspected = true;
+  }
+
+  /**
+   * A unary call was answered after this time. One that takes long as well shows that the server was busy and not that
+   * something holds streams back: the next link is a stream again.
+   */
+  unaryAnswered(tookMs: number): void {
+    if (!this.#suspected || tookMs < this.#options.firstAnswerMs / 4) return;
+    this.#suspected = false;
+    this.#pollUntilMs = undefined;
+    this.#fallbacks = 0;
+    this.#logger.info({ tookMs }, 'the server was busy; the next link is a stream again');
   }
 
   #fallBack(why: string): void {
     const forMs = Math.min(pollingMsMax, this.#options.pollingMs * 2 ** Math.min(10, this.#fallbacks));
     this.#fallbacks += 1;
     this.#quickBreaks = 0;
+    this.#suspected = false;
     this.#pollUntilMs = this.#clock.monotonicMs() + forMs;
     this.#logger.warn({ pollingMs: forMs, reason: why }, 'streams do not get through; polling instead');
   }

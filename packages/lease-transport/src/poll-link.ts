@@ -8,12 +8,14 @@ import {
   type ExchangeLeasesResponse,
   type LeaseService,
 } from '@drover/lease-protocol';
+import type { LinkMode } from './link-mode.ts';
 import { OutgoingExchange } from './outgoing-exchange.ts';
 import { transportErrorFrom } from './transport-error.ts';
 
 /** What a poll link needs from its client. */
 export interface PollLinkDeps {
   readonly rpc: Client<typeof LeaseService>;
+  readonly mode: LinkMode;
   readonly clock: Clock;
   /** When to end, so that the next link may be a stream again; undefined: never. */
   readonly untilMs: number | undefined;
@@ -73,6 +75,8 @@ export function openPollLink(deps: PollLinkDeps, signal: AbortSignal): LeaseLink
       return response.exchange;
     } catch (error) {
       if (interrupted.signal.aborted || closing) return undefined;
+      // An answer with news may be held back; an error never is.
+      deps.mode.unaryAnswered(clock.monotonicMs() - sentAtMs);
       throw error;
     } finally {
       outgoing.onNext(() => undefined);

@@ -42,7 +42,7 @@ export function openStreamLink(deps: StreamLinkDeps, signal: AbortSignal): Lease
     sentAtMs = clock.monotonicMs();
     noAnswer = clock.schedule(deps.firstAnswerMs, () => {
       if (answered || closing) return;
-      mode.streamBlocked(`a stream's first message had no answer within ${deps.firstAnswerMs} ms`);
+      mode.streamNotAnswered();
       ended.abort(
         new DroverError({
           code: 'LINK_NOT_ANSWERED',
