@@ -4,6 +4,7 @@ import { isDroverError, messageOf } from '@drover/lease-kit';
 import { droverErrorFromConnect } from '@drover/rpc-errors';
 import { CommanderError } from 'commander';
 import { UsageError, type CommandContext } from './command-context.ts';
+import { connectionFailure } from './connection-failure.ts';
 import { createProgram } from './program.ts';
 
 /** Runs a command line to its end; answers the exit code. */
@@ -44,12 +45,10 @@ function report(thrown: unknown): number {
     process.stderr.write(`drover: ${error.message}\n`);
     return exitCodes.usage;
   }
-  if (isDroverError(error, 'RPC_UNAVAILABLE')) {
-    process.stderr.write(
-      `drover: no server can be reached: ${error.message}; "drover up" or "drover server" starts one, ` +
-        `--server or DROVER_SERVER says where it is (SERVER_UNREACHABLE)\n`,
-    );
-    return exitCodes.unavailable;
+  const failure = connectionFailure(error);
+  if (failure !== undefined) {
+    process.stderr.write(`drover: ${failure.text} (${failure.code})\n`);
+    return failure.exitCode;
   }
   const code = isDroverError(error) ? ` (${error.code})` : '';
   process.stderr.write(`drover: ${messageOf(error)}${code}\n`);
@@ -57,4 +56,6 @@ function report(thrown: unknown): number {
   return exitCodeOfError(error);
 }
 
-process.exitCode = await main(process.argv.slice(2));
+const code = await main(process.argv.slice(2));
+// A command that ended well may have said more about its end itself.
+if (code !== exitCodes.ok) process.exitCode = code;

@@ -12,7 +12,7 @@ import { createRpcHost, principalFrom, type RpcHost } from '@drover/rpc-host';
 import type { HandlerContext } from '@connectrpc/connect';
 import { readFile } from 'node:fs/promises';
 import { container as rootContainer, instanceCachingFactory, type DependencyContainer } from 'tsyringe';
-import { checkAccess, principalByToken } from './callers.ts';
+import { principalByToken } from './callers.ts';
 import type { ServerConfig } from './server-config.ts';
 import { ContentToken, LeaseServerToken, LoggerToken, StoreToken } from './tokens.ts';
 
@@ -64,7 +64,6 @@ function leaseServerFrom(c: DependencyContainer, config: ServerConfig): LeaseSer
 /** The one port of a server: leases for agents, control for people, blobs for both. */
 export async function createServerHost(config: ServerConfig, container: DependencyContainer): Promise<RpcHost> {
   const { host, port, tls_cert, tls_key } = config.listen;
-  checkAccess(host, config.access.token);
   const store = container.resolve(StoreToken);
   const server = container.resolve(LeaseServerToken);
   const content = container.resolve(ContentToken);

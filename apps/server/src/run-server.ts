@@ -1,6 +1,7 @@
 import { createDiskContentStore } from '@drover/content-store-disk';
 import type { Logger } from '@drover/lease-kit';
 import { join } from 'node:path';
+import { checkAccess } from './callers.ts';
 import { composeServer, createServerHost } from './compose-server.ts';
 import { openStore } from './open-store.ts';
 import type { ServerConfig } from './server-config.ts';
@@ -23,6 +24,7 @@ export interface RunningServer extends AsyncDisposable {
 
 /** Starts everything that a server is, in order; what was started is stopped again if a later part fails. */
 export async function runServer(config: ServerConfig, logger: Logger, signal: AbortSignal): Promise<RunningServer> {
+  checkAccess(config.listen.host, config.access.token);
   await using started = new AsyncDisposableStack();
   const contentDir = config.content.dir ?? join(config.state.dir, 'content');
   const content = started.use(
