@@ -1,22 +1,25 @@
-import type { JournalledAttempt } from '../agent-machine.ts';
 import type { AgentHolding } from '../agent-state.ts';
-import { keyString, type AttemptKey } from '../attempt-key.ts';
-import type { AgentLease } from '../copies.ts';
-import type { BoundAttempt } from '../server-machine.ts';
-import { initialServerState } from '../server-state.ts';
-import { isNoNewsToServer, lists } from './simplify.ts';
-import { breakLink, endInStore, persist, tellAgent, tellServer, writeJournal } from './carry-out.ts';
-import { insist } from './violation.ts';
+import { keyString } from '../attempt-key.ts';
+import { persist, tellAgent, tellServer, writeJournal } from './carry-out.ts';
+import { deliverToAgent, deliverToServer, oldHeartbeat } from './deliver.ts';
+import {
+  assign,
+  boundIn,
+  cancel,
+  crashAgent,
+  crashServer,
+  createSession,
+  cutLink,
+  expireSession,
+  openLink,
+} from './sessions-and-crashes.ts';
+import { isNoNewsToServer } from './simplify.ts';
 import {
   beatMs,
-  isBound,
-  newAgent,
   openedEvent,
-  sessionOptions,
   timeoutMs,
   type AttemptFacts,
   type Budgets,
-  type Flight,
   type Report,
   type Setting,
   type World,
@@ -51,156 +54,6 @@ const inPhase =
   (phase: AgentHolding['phase']) =>
   (facts: AttemptFacts, world: World): boolean =>
     holdingOf(world, facts)?.phase === phase;
-
-const boundIn = (world: World): readonly BoundAttempt[] => {
-  const bound: BoundAttempt[] = [];
-  for (const { key, store } of world.attempts) if (isBound(store)) bound.push({ ...key, state: store });
-  return bound;
-};
-
-/** What the agent's request for a session proves. */
-function provenBy(world: World): readonly AttemptKey[] {
-  return [...world.agent.holdings.values()].filter((holding) => holding.phase !== 'dropping' && !holding.orphaned);
-}
-
-/** The store makes a session: it binds what is proven to the new epoch, and ends the rest as lost. */
-function createSession(setting: Setting, world: World): void {
-  if (world.server?.writing !== undefined) {
-    world.limbo = { epoch: world.server.options.epoch, writes: world.server.writing.writes };
-  }
-  world.storeEpoch += 1;
-  const proven = new Set(provenBy(world).map(keyString));
-  for (const facts of world.attempts) {
-    if (isBound(facts.store) && !proven.has(keyString(facts.key))) endInStore(setting, world, facts, 'lost');
-  }
-  world.server = initialServerState(sessionOptions(setting, world.storeEpoch));
-  world.toServer = undefined;
-  world.toAgent = undefined;
-  // A fenced write changes nothing whenever it comes, so nobody has to wait for it.
-  if (world.limbo !== undefined && !setting.guards['store-fences-writes'](world.limbo.epoch, world.storeEpoch)) {
-    world.limbo = undefined;
-  }
-}
-
-function openLink(setting: Setting, world: World): void {
-  if (world.server?.options.epoch !== world.agent.epoch) {
-    return tellAgent(setting, world, { type: 'session-rejected', reason: 'unknown', nowMs: 0 });
-  }
-  tellServer(setting, world, { type: 'link-opened', nowMs: 0 });
-  tellAgent(setting, world, { type: 'link-opened', nowMs: 0 });
-}
-
-function crashAgent(setting: Setting, world: World, linesKept: number): void {
-  const lines = world.agent.journalling?.entries ?? [];
-  writeJournal(setting, world, lines.slice(0, linesKept));
-  breakLink(setting, world);
-  world.agent = newAgent(setting);
-  const attempts: JournalledAttempt<Report>[] = [];
-  for (const facts of world.attempts) {
-    const { key, journal } = facts;
-    // It may have run: from here on a start of it is wrong whether it had come to one or not.
-    if (journal === 'accepted') facts.started = true;
-    if (journal === 'accepted') attempts.push({ ...key, state: 'accepted', cutOff: 'go-on' });
-    if (journal === 'finished') attempts.push({ ...key, state: 'finished', report: 'done', cutOff: 'go-on' });
-  }
-  tellAgent(setting, world, { type: 'restored', attempts, nowMs: 0 });
-}
-
-function crashServer(setting: Setting, world: World): void {
-  const { writing, options } = world.server!;
-  if (writing !== undefined) world.limbo = { epoch: options.epoch, writes: writing.writes };
-  world.server = undefined;
-  cutLink(setting, world);
-  // The agent can only find that nobody knows its session, unless a copy of it is still to come.
-  if (!setting.precise && world.late?.to !== 'agent' && world.agent.phase === 'session') openLink(setting, world);
-}
-
-/** Whatever was bound to the session is lost, whether the agent holds it or not. */
-function expireSession(setting: Setting, world: World): void {
-  for (const facts of world.attempts) if (isBound(facts.store)) endInStore(setting, world, facts, 'expired');
-  world.server = undefined;
-}
-
-function cutLink(setting: Setting, world: World): void {
-  breakLink(setting, world);
-  tellAgent(setting, world, { type: 'link-lost', nowMs: 0 });
-}
-
-/** At `beatMs` the server has been silent for long and answers; an answer can still be late or lost. */
-function deliverToServer(setting: Setting, world: World, flight: NonNullable<World['toServer']>, nowMs: number): void {
-  const { server } = world;
-  if (server === undefined) return;
-  const { copy, meant } = flight;
-  const undecided = [...server.holdings.values()].filter(({ ending }) => ending === undefined);
-  tellServer(setting, world, { type: 'copy-received', copy, nowMs });
-  for (const holding of undecided) {
-    if ((holding.ending as { kind: string } | undefined)?.kind !== 'lost') continue;
-    const evident =
-      copy.epoch === server.options.epoch && copy.acknowledged >= holding.listedRevision && !lists(meant, holding);
-    insist(evident, 2, () => `${holding.leaseId}${holding.attempt} is lost by a copy that is no evidence of it`);
-  }
-  checkResolved(flight, server.options.epoch, server.applied, server.wantsWhole, server.agentList);
-}
-
-/** Copies without news are not kept in a world, but one may arrive after the agent's list has changed. */
-function oldHeartbeat(setting: Setting, world: World): void {
-  const { agentList, options, applied, holdings } = world.server!;
-  const leases: AgentLease<Report>[] = [];
-  for (const { leaseId, attempt, agentState } of holdings.values()) {
-    if (agentState !== undefined) leases.push({ leaseId, attempt, state: agentState });
-  }
-  const { sessionId, epoch } = options;
-  const header = { sessionId, epoch, revision: applied, acknowledged: 0, wantsWhole: false };
-  tellServer(setting, world, {
-    type: 'copy-received',
-    copy: { ...header, list: { kind: 'whole', leases } },
-    nowMs: beatMs,
-  });
-  // What it says of attempts that are settled does not matter here; what the server remembers of them does.
-  world.server!.agentList = agentList;
-}
-
-function deliverToAgent(setting: Setting, world: World, { copy, meant }: NonNullable<World['toAgent']>): void {
-  const { agent } = world;
-  const { epoch } = agent;
-  const kept = [...agent.holdings.values()]
-    .filter((holding) => holding.listedRevision > 0 && holding.phase !== 'dropping' && !holding.orphaned)
-    .map((holding) => ({ holding, listedRevision: holding.listedRevision }));
-  tellAgent(setting, world, { type: 'copy-received', copy, nowMs: 0 });
-  for (const { holding, listedRevision } of kept) {
-    if (holding.phase !== 'dropping' && !holding.orphaned) continue;
-    const evident = copy.epoch === epoch && copy.acknowledged >= listedRevision && !lists(meant, holding);
-    insist(evident, 2, () => `${holding.leaseId}${holding.attempt} is let go by a copy that is no evidence against it`);
-  }
-  if (agent.phase !== 'session') return;
-  checkResolved({ copy, meant }, agent.epoch, agent.applied, agent.wantsWhole, agent.serverList);
-}
-
-/** A digest that was applied stood for the list that the receiver remembers. */
-function checkResolved(
-  { copy, meant }: Flight<NonNullable<World['toServer']>['copy'] | NonNullable<World['toAgent']>['copy']>,
-  epoch: number,
-  applied: number,
-  wantsWhole: boolean,
-  remembered: readonly (AttemptKey & { readonly state: string })[] | undefined,
-): void {
-  if (copy.list.kind !== 'digest' || copy.epoch !== epoch || copy.revision !== applied || wantsWhole) return;
-  const same = remembered?.length === meant.length;
-  insist(same, 10, () => `a digest of ${meant.length} attempts is taken for a list of ${remembered?.length ?? 'no'}`);
-}
-
-function assign(setting: Setting, world: World, subject: number): void {
-  const facts = world.attempts[subject]!;
-  facts.store = 'offered';
-  if (world.server!.phase !== 'active') return;
-  tellServer(setting, world, { type: 'assigned', attempts: [{ ...facts.key, state: 'offered' }] });
-}
-
-function cancel(setting: Setting, world: World, subject: number): void {
-  const facts = world.attempts[subject]!;
-  facts.store = 'cancelling';
-  tellServer(setting, world, { type: 'cancel-wished', key: facts.key });
-}
 
 const linkIsUp = (world: World): boolean => world.agent.phase === 'session' && world.agent.link === 'up';
 
@@ -492,27 +345,4 @@ export function actionText(setting: Setting, world: World, action: Action): stri
 function keyText(world: World, subject: number): string {
   const { leaseId, attempt } = world.attempts[subject]!.key;
   return `${leaseId}${attempt}`;
-}
-
-/** True if nothing is outstanding between the two ends: invariant 8 says how soon this must come. */
-export function inSync(world: World): boolean {
-  const { agent, server } = world;
-  if (agent.phase !== 'session' || agent.link !== 'up' || server?.phase !== 'active' || !server.linkUp) return false;
-  if (server.options.epoch !== agent.epoch || agent.undecided.size > 0) return false;
-  if (agent.journalling !== undefined || server.writing !== undefined) return false;
-  for (const holding of server.holdings.values()) {
-    if (holding.agentState === undefined) return false;
-    const held = agent.holdings.get(keyString(holding));
-    if (
-      held === undefined ||
-      (holding.state === 'cancelling' && held.phase === 'running' && held.stopped === undefined)
-    ) {
-      return false;
-    }
-  }
-  for (const [key, holding] of agent.holdings) {
-    if (holding.phase !== 'running') return false;
-    if (!server.holdings.has(key) && !holding.orphaned) return false;
-  }
-  return world.attempts.every(({ store, key }) => !isBound(store) || server.holdings.has(keyString(key)));
 }

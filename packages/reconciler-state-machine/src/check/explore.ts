@@ -1,4 +1,5 @@
-import { applyAction, actionText, inSync, isExchange, isScheduled, listActions, type Action } from './actions.ts';
+import { applyAction, actionText, isExchange, isScheduled, listActions, type Action } from './actions.ts';
+import { inSync } from './in-sync.ts';
 import { createCodec, type Codec } from './codec.ts';
 import { Violation } from './violation.ts';
 import { tellAgent } from './carry-out.ts';

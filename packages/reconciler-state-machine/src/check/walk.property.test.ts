@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { applyAction, inSync, isExchange, isScheduled, listActions, type Action } from './actions.ts';
+import { applyAction, isExchange, isScheduled, listActions, type Action } from './actions.ts';
+import { inSync } from './in-sync.ts';
 import { firstWorld } from './explore.ts';
 import { budgetNames, noDisturbance, settingOf, type World } from './world.ts';
 
