@@ -4,6 +4,7 @@ import type { SubmitJobsRequest } from '@drover/control-api';
 import type { JobSubmission } from '@drover/control-api';
 import {
   isDroverError,
+  payloadTypeOf,
   type AssignedAttempt,
   type Clock,
   type JobPlanner,
@@ -13,7 +14,7 @@ import {
 } from '@drover/lease-kit';
 import { checkRequirements } from '@drover/lease-matching';
 import type { JobDraft, StoreContext, SubmittedJob } from '@drover/lease-store';
-import { leasePinOwner, payloadPinMs, payloadTypeOf, withReferencedPayload } from '@drover/task-sources';
+import { leasePinOwner, payloadPinMs, withReferencedPayload } from '@drover/task-sources';
 import type { ControlServiceDeps } from './control-service-options.ts';
 import { inputInvalid } from './input-errors.ts';
 import { SubmitBatcher, type StoredSubmission } from './submit-batcher.ts';

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { fromBinary, type Message } from '@bufbuild/protobuf';
 import { AnySchema, durationMs, type Any } from '@bufbuild/protobuf/wkt';
-import { messageOf, type Clock, type LeaseHandler } from '@drover/lease-kit';
-import { payloadTypeOf, type HandlerRegistry } from '@drover/lease-handlers';
+import { messageOf, payloadTypeOf, type Clock, type LeaseHandler } from '@drover/lease-kit';
+import type { HandlerRegistry } from '@drover/lease-handlers';
 import type { ServerLease } from '@drover/lease-protocol';
 import { persistently } from './attempt-outcome.ts';
 import type { AgentBlobs } from './lease-agent-options.ts';
@@ -57,7 +57,7 @@ export function resourcesOf(entry: ServerLease): Record<string, number> {
 }
 
 function readPayload(entry: ServerLease, any: Any, deps: ReadWorkDeps): ReadableWork | Unreadable {
-  const payloadType = payloadTypeOf(any.typeUrl);
+  const payloadType = payloadTypeOf(any);
   const handler = deps.registry.find(payloadType);
   if (!handler) {
     const known = deps.registry.payloadTypes.join(', ') || 'none';

@@ -32,8 +32,3 @@ export function createHandlerRegistry(handlers: readonly LeaseHandler[]): Handle
   }
   return { find: (payloadType) => byType.get(payloadType), payloadTypes: [...byType.keys()] };
 }
-
-/** The name of the message in an Any: what follows the last slash of its type URL. */
-export function payloadTypeOf(typeUrl: string): string {
-  return typeUrl.slice(typeUrl.lastIndexOf('/') + 1);
-}

@@ -1,6 +1,6 @@
 export { AttemptFolder, folderNameOf, removeLeftFolders, type AttemptName } from './attempt-folder.ts';
 export { reportFromStop, type AttemptReport } from './attempt-report.ts';
-export { createHandlerRegistry, payloadTypeOf, type HandlerRegistry } from './handler-registry.ts';
+export { createHandlerRegistry, type HandlerRegistry } from './handler-registry.ts';
 export {
   LogUploader,
   logsMax,

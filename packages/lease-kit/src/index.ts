@@ -25,6 +25,7 @@ export {
   type RetryPolicy,
 } from './lease-type.ts';
 export { silentLogger, type LogFields, type Logger } from './logger.ts';
+export { payloadTypeOf } from './payload-type.ts';
 export { principalName, type Principal } from './principal.ts';
 export {
   TaskSource,

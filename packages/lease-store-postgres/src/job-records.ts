@@ -1,3 +1,4 @@
+import { payloadTypeOf } from '@drover/lease-kit';
 import {
   checkText,
   checkWhole,
@@ -6,7 +7,6 @@ import {
   jobIdAmbiguous,
   jobNotFound,
   leaseNotFound,
-  payloadTypeOf,
   storeLimits,
   type JobRecord,
   type LeaseRecord,

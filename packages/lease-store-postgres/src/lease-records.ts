@@ -1,6 +1,7 @@
 import { create } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
-import { payloadTypeOf, storeLimits, type AttemptRecord, type LeaseRecord } from '@drover/lease-store';
+import { payloadTypeOf } from '@drover/lease-kit';
+import { storeLimits, type AttemptRecord, type LeaseRecord } from '@drover/lease-store';
 import { sql, type Kysely } from 'kysely';
 import type { Session } from './internal/database.ts';
 import { leaseStates, outcomeFromCode } from './internal/outcome-code.ts';

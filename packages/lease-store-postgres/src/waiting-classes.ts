@@ -1,4 +1,5 @@
-import { payloadTypeOf, storeLimits, type WaitingClass } from '@drover/lease-store';
+import { payloadTypeOf } from '@drover/lease-kit';
+import { storeLimits, type WaitingClass } from '@drover/lease-store';
 import { statement, type Session, type Statement } from './internal/database.ts';
 import type { LeaseClasses } from './lease-classes.ts';
 

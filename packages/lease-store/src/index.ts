@@ -54,7 +54,6 @@ export {
   isUuid,
   storedMessage,
 } from './check-store-input.ts';
-export { payloadTypeOf } from './payload-type.ts';
 export { retryDecision, type EndedAttempt, type RetryDecision } from './retry-decision.ts';
 export { storeLimits } from './store-limits.ts';
 export { createMemoryStore, type MemoryStoreDeps } from './create-memory-store.ts';

@@ -1,7 +1,6 @@
-import type { AgentView, LeaseDraft } from '@drover/lease-kit';
+import { payloadTypeOf, type AgentView, type LeaseDraft } from '@drover/lease-kit';
 import { ClassFit } from './internal/class-fit.ts';
 import { FreePlace } from './internal/free-place.ts';
-import { payloadTypeOf } from './payload-reference.ts';
 
 /** Says whether agents have room for drafts. */
 export interface DraftFit {

@@ -18,7 +18,6 @@ export {
   leasePinOwner,
   payloadPinMs,
   payloadReference,
-  payloadTypeOf,
   referencedDigest,
   resolvePayload,
   withReferencedPayload,

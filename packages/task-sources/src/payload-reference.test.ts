@@ -1,14 +1,9 @@
 import { create } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
 import { createMemoryContentStore } from '@drover/content-store';
+import { payloadTypeOf } from '@drover/lease-kit';
 import { expect, test } from 'vitest';
-import {
-  inlinePayloadBytesMax,
-  payloadTypeOf,
-  referencedDigest,
-  resolvePayload,
-  withReferencedPayload,
-} from './payload-reference.ts';
+import { inlinePayloadBytesMax, referencedDigest, resolvePayload, withReferencedPayload } from './payload-reference.ts';
 
 const payload = (sizeBytes: number) =>
   create(AnySchema, { typeUrl: 'type.googleapis.com/x.Work', value: new Uint8Array(sizeBytes).fill(7) });

@@ -2,7 +2,7 @@ import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { AnySchema, type Any } from '@bufbuild/protobuf/wkt';
 import { BlobDigestSchema, type BlobDigest } from '@drover/lease-protocol';
 import { checkDigest, digestOfBytes, type ContentStore, type Digest } from '@drover/content-store';
-import type { LeaseDraft } from '@drover/lease-kit';
+import { payloadTypeOf, type LeaseDraft } from '@drover/lease-kit';
 
 /** Payloads above this many bytes leave the lease's row for the content store: 64 KiB. */
 export const inlinePayloadBytesMax = 64 * 1024;
@@ -15,11 +15,6 @@ export const payloadPinMs = 90 * 24 * 3_600_000;
  * in front of it is free (google/protobuf/any.proto); so a reference keeps the name, by which leases are matched.
  */
 const referencePrefix = 'blob.drover.invalid/';
-
-/** The name of the message in an Any: what follows the last slash. */
-export function payloadTypeOf(payload: Any): string {
-  return payload.typeUrl.slice(payload.typeUrl.lastIndexOf('/') + 1);
-}
 
 /** An Any that stands for the serialized Any in the content store. */
 export function payloadReference(payloadType: string, digest: Digest): Any {

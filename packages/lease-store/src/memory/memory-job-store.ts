@@ -1,7 +1,6 @@
-import { principalName } from '@drover/lease-kit';
+import { payloadTypeOf, principalName } from '@drover/lease-kit';
 import { checkCount, checkJobDrafts, checkText, checkWhole, isUuid, storedMessage } from '../check-store-input.ts';
 import type { JobRecord, JobStore, SubmittedJob } from '../job-store.ts';
-import { payloadTypeOf } from '../payload-type.ts';
 import { inputInvalid, jobExists, jobIdAmbiguous, jobNotFound, leaseNotFound } from '../store-errors.ts';
 import { storeLimits } from '../store-limits.ts';
 import { inOrder, type MemoryData, type MemoryJob, type MemoryLease } from './memory-data.ts';

@@ -1,6 +1,6 @@
+import { payloadTypeOf } from '@drover/lease-kit';
 import { checkClaim, checkEnqueueEntries, checkText } from '../check-store-input.ts';
 import type { LeaseQueue, WaitingClass } from '../lease-queue.ts';
-import { payloadTypeOf } from '../payload-type.ts';
 import { storeLimits } from '../store-limits.ts';
 import { inOrder, type MemoryData, type MemoryLease } from './memory-data.ts';
 

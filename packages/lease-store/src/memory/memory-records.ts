@@ -1,6 +1,6 @@
+import { payloadTypeOf } from '@drover/lease-kit';
 import type { BoundAttemptRecord } from '../attempt-store.ts';
 import type { AttemptRecord, LeaseRecord } from '../job-store.ts';
-import { payloadTypeOf } from '../payload-type.ts';
 import { storeLimits } from '../store-limits.ts';
 import type { MemoryData, MemoryLease } from './memory-data.ts';
 
