@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
 import { arch, availableParallelism, hostname, platform, release, totalmem } from 'node:os';
+import { readBootId } from '@drover/process-runner';
 
 /** What a machine is, as far as a process can see. */
 export interface MachineDescription {
@@ -20,7 +20,7 @@ export function describeMachine(): MachineDescription {
   const ram = allowed > 0 && allowed < totalmem() ? allowed : totalmem();
   return {
     name: hostname(),
-    bootId: readBootId(),
+    bootId: machineBootId(),
     properties: {
       os: platform(),
       os_release: release(),
@@ -37,16 +37,8 @@ export function describeMachine(): MachineDescription {
 let bootId: string | undefined;
 
 /** Linux draws one at every start (random(4)); elsewhere the time of the start stands in for it. */
-export function readBootId(): string {
-  bootId ??= drawnBootId();
+function machineBootId(): string {
+  // Rounded, for it is the difference of two clocks.
+  bootId ??= readBootId() ?? `started-${Math.round((Date.now() / 1_000 - process.hrtime()[0]) / 60)}`;
   return bootId;
-}
-
-function drawnBootId(): string {
-  try {
-    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-  } catch {
-    // Rounded, for it is the difference of two clocks.
-    return `started-${Math.round((Date.now() / 1_000 - process.hrtime()[0]) / 60)}`;
-  }
 }

@@ -1,4 +1,4 @@
-export { tryLockFile, type LockFile } from './lock-file.ts';
+export { lockFileHolder, tryLockFile, type LockFile } from './lock-file.ts';
 export {
   createProcessRunner,
   type ProcessRunner,
