@@ -2,7 +2,7 @@ import { DroverError } from '@drover/lease-kit';
 import { parseCondition } from '@drover/lease-matching';
 import { jobBounds, namePattern } from './bounds.ts';
 import { confinedPath } from './confined-path.ts';
-import type { Batch, Job, Step } from './job-messages.ts';
+import type { Batch, Job, Step } from './gen/drover/job/v1/job_pb.ts';
 
 /** The place of something in a job, e.g. `batches[0].steps[2].needs[0]`. */
 export type JobPath = readonly (string | number)[];

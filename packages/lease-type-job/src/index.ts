@@ -33,4 +33,4 @@ export {
   type BatchResult,
   type StepResult,
   type Output,
-} from './job-messages.ts';
+} from './gen/drover/job/v1/job_pb.ts';

@@ -1,5 +1,5 @@
 import { defineLeaseType } from '@drover/lease-kit';
-import { BatchResultSchema, BatchSchema } from './job-messages.ts';
+import { BatchResultSchema, BatchSchema } from './gen/drover/job/v1/job_pb.ts';
 
 /** Type name of a submitted job, which the planner turns into one lease a batch. */
 export const jobPayloadType = 'drover.job.v1.Job';

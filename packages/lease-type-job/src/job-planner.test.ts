@@ -2,7 +2,7 @@ import { create, toBinary } from '@bufbuild/protobuf';
 import { anyPack, anyUnpack } from '@bufbuild/protobuf/wkt';
 import { isDroverError } from '@drover/lease-kit';
 import { describe, expect, test } from 'vitest';
-import { BatchResultSchema, BatchSchema, JobSchema } from './job-messages.ts';
+import { BatchResultSchema, BatchSchema, JobSchema } from './gen/drover/job/v1/job_pb.ts';
 import { jobPlanner } from './job-planner.ts';
 
 const job = create(JobSchema, {

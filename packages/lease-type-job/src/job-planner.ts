@@ -4,7 +4,7 @@ import { DroverError, type JobPlanner, type LeaseRequirements, type PlannedLease
 import { jobBounds } from './bounds.ts';
 import { checkJob } from './check-job.ts';
 import { jobLeaseType, jobPayloadType } from './job-lease-type.ts';
-import { BatchResultSchema, BatchSchema, JobSchema, type Batch, type Job } from './job-messages.ts';
+import { BatchResultSchema, BatchSchema, JobSchema, type Batch, type Job } from './gen/drover/job/v1/job_pb.ts';
 
 /** Plans a submitted `drover.job.v1.Job`: one lease a batch. */
 export const jobPlanner: JobPlanner = {

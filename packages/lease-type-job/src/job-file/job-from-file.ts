@@ -13,7 +13,7 @@ import {
   type Batch,
   type Input,
   type Job,
-} from '../job-messages.ts';
+} from '../gen/drover/job/v1/job_pb.ts';
 import type { JobFileBatch, JobFileInput } from './job-file-schema.ts';
 import type { ParsedJobFile } from './parse-job-file.ts';
 import { durationMs, sizeBytes } from './quantities.ts';

@@ -8,7 +8,7 @@ import { join, sep } from 'node:path';
 import { glob } from 'tinyglobby';
 import { jobBounds } from '../bounds.ts';
 import { confinedPath } from '../confined-path.ts';
-import { OutputSchema, type Output, type OutputRule } from '../job-messages.ts';
+import { OutputSchema, type Output, type OutputRule } from '../gen/drover/job/v1/job_pb.ts';
 import { digestOnWire } from './digest-on-wire.ts';
 
 /** What was kept of a working folder. */

@@ -6,7 +6,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'vitest';
-import { BatchSchema } from '../job-messages.ts';
+import { BatchSchema } from '../gen/drover/job/v1/job_pb.ts';
 import { createJobHandler } from './job-handler.ts';
 
 const batch = (code: string) =>

@@ -6,7 +6,7 @@ import { mkdtemp, readFile, rm, symlink, mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { BatchSchema, StepEnd, type BatchResult, type BatchResultSchema } from '../job-messages.ts';
+import { BatchSchema, StepEnd, type BatchResult, type BatchResultSchema } from '../gen/drover/job/v1/job_pb.ts';
 import { digestOnWire } from './digest-on-wire.ts';
 import { createJobHandler } from './job-handler.ts';
 

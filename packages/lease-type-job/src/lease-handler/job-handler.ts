@@ -17,7 +17,7 @@ import {
   type BatchResult,
   type BatchResultSchema as BatchResultDescriptor,
   type BatchSchema,
-} from '../job-messages.ts';
+} from '../gen/drover/job/v1/job_pb.ts';
 import { makeAttemptFolders } from './attempt-folders.ts';
 import { BatchProgress } from './batch-progress.ts';
 import { gatherOutputs } from './gather-outputs.ts';

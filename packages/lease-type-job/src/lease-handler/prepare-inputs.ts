@@ -8,7 +8,7 @@ import { dirname, join, sep } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { confinedPath } from '../confined-path.ts';
-import type { FileInput, Input } from '../job-messages.ts';
+import type { FileInput, Input } from '../gen/drover/job/v1/job_pb.ts';
 import { digestFromWire } from './digest-on-wire.ts';
 
 /** Where inputs come from. */

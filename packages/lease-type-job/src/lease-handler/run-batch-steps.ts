@@ -1,4 +1,4 @@
-import { StepEnd, type Batch, type Step, type StepResult } from '../job-messages.ts';
+import { StepEnd, type Batch, type Step, type StepResult } from '../gen/drover/job/v1/job_pb.ts';
 import { runStep, type RunStepDeps } from './run-step.ts';
 import { StepOrder } from './step-order.ts';
 import { stepEndText, stepResultWithout, stepSucceeded } from './step-result.ts';

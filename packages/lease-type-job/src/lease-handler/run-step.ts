@@ -6,7 +6,7 @@ import type { ProcessResult, ProcessRunner } from '@drover/process-runner';
 import { createReadStream } from 'node:fs';
 import { appendFile, realpath } from 'node:fs/promises';
 import { join, sep } from 'node:path';
-import { StepEnd, type Step, type StepResult } from '../job-messages.ts';
+import { StepEnd, type Step, type StepResult } from '../gen/drover/job/v1/job_pb.ts';
 import type { AttemptFolders } from './attempt-folders.ts';
 import { followProgress, type BatchProgress } from './batch-progress.ts';
 import { digestOnWire } from './digest-on-wire.ts';

@@ -1,4 +1,4 @@
-import type { Step } from '../job-messages.ts';
+import type { Step } from '../gen/drover/job/v1/job_pb.ts';
 
 /** What a step is told besides its own variables. */
 export interface StepSurroundings {

@@ -1,6 +1,6 @@
 import { create } from '@bufbuild/protobuf';
 import { expect, test } from 'vitest';
-import { StepSchema, type Step } from '../job-messages.ts';
+import { StepSchema, type Step } from '../gen/drover/job/v1/job_pb.ts';
 import { StepOrder } from './step-order.ts';
 
 const step = (name: string, needs: string[] = [], always = false): Step => create(StepSchema, { name, needs, always });

@@ -1,7 +1,7 @@
 import { create } from '@bufbuild/protobuf';
 import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import type { ProcessResult } from '@drover/process-runner';
-import { StepEnd, StepResultSchema, type StepResult } from '../job-messages.ts';
+import { StepEnd, StepResultSchema, type StepResult } from '../gen/drover/job/v1/job_pb.ts';
 
 interface EndFields {
   readonly end: StepEnd;

@@ -5,7 +5,7 @@ import { AgentDescriptionSchema } from '@drover/lease-protocol';
 import { createMemoryStore } from '@drover/lease-store';
 import { randomUUID } from 'node:crypto';
 import { describe, test } from 'vitest';
-import { BatchSchema, JobSchema } from '../job-messages.ts';
+import { BatchSchema, JobSchema } from '../gen/drover/job/v1/job_pb.ts';
 import { jobPlanner } from '../job-planner.ts';
 import { createJobTaskSource } from './job-task-source.ts';
 
