@@ -15,7 +15,8 @@ export interface AgentReady {
 
 /**
  * `drover agent`: runs an agent until SIGTERM or SIGINT. The first one takes no new leases and waits for what runs (at most
- * `stop.grace`); the second cancels what runs. What the server has not confirmed by then stays in the journal.
+ * `stop.grace`); the second cancels what runs, and the exit code says so. What the server has not confirmed by then stays in
+ * the journal.
  */
 export function createAgentCommand(): Command {
   const command = new Command('agent').description('run an agent on this machine');
@@ -40,14 +41,23 @@ export function createAgentCommand(): Command {
     await using health = await startHealth(config, agent);
     await agent.start();
     logger.info({ agentId: agent.agentId, servers: config.server.urls, health: health?.url }, 'the agent is running');
+    let isCutShort = false;
+    const cutShort = (): void => {
+      isCutShort = true;
+      void agent.stop({ how: 'cancel' });
+    };
     stop.drain.addEventListener('abort', () => {
       logger.info({ signal: String(stop.drain.reason) }, 'draining; a second signal cancels what runs');
       void agent.stop({ how: 'drain' });
-      setTimeout(() => void agent.stop({ how: 'cancel' }), config.stop.grace).unref();
+      setTimeout(cutShort, config.stop.grace).unref();
     });
-    stop.cancel.addEventListener('abort', () => void agent.stop({ how: 'cancel' }));
+    stop.cancel.addEventListener('abort', cutShort);
     const reason = await agent.done;
     logger.info({ reason }, 'the agent has ended');
+    if (isCutShort || reason === 'unsettled') {
+      // What ran may have been ended before it was done, or its end is not settled yet.
+      process.exitCode = stop.drain.reason === 'SIGINT' ? exitCodes.interrupted : exitCodes.terminated;
+    }
     if (reason === 'fenced' || reason === 'quarantined') {
       process.exitCode = exitCodes.fenced;
       throw new DroverError({
@@ -86,8 +96,9 @@ async function startHealth(config: AgentConfig, agent: LeaseAgent): Promise<RpcH
 function logEvent({ type, ...fields }: LeaseAgentEvent, logger: Logger): void {
   const lines: Record<LeaseAgentEvent['type'], readonly [level: 'debug' | 'info' | 'warn' | 'error', text: string]> = {
     'session-opened': ['info', 'a session is open'],
-    'session-failed': ['warn', 'no session for now'],
-    'link-lost': ['warn', 'the link to the server broke'],
+    // The library has said these two itself, with the error.
+    'session-failed': ['debug', 'no session for now'],
+    'link-lost': ['debug', 'the link to the server broke'],
     'attempt-refused': ['warn', 'an attempt was refused'],
     'attempt-started': ['info', 'an attempt has started'],
     'attempt-ended': ['info', 'an attempt has ended'],

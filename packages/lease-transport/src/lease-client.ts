@@ -3,10 +3,10 @@ import { createConnectTransport, createGrpcTransport, Http2SessionManager } from
 import type { ClientHttp2Session, ClientHttp2Stream, SecureClientSessionOptions } from 'node:http2';
 import { DroverError, silentLogger, systemClock, type Clock, type LeaseClient, type Logger } from '@drover/lease-kit';
 import { LeaseService } from '@drover/lease-protocol';
+import { droverErrorFromConnect } from '@drover/rpc-errors';
 import { LinkMode, type PollFallbackOptions } from './link-mode.ts';
 import { openPollLink } from './poll-link.ts';
 import { openStreamLink } from './stream-link.ts';
-import { transportErrorFrom } from './transport-error.ts';
 
 /** The part of TLS that a client may set, with Node's meaning. Used when the URL is `https:`. */
 export type LeaseClientTls = Pick<
@@ -82,7 +82,7 @@ export function createLeaseClient(options: LeaseClientOptions, deps: LeaseClient
     try {
       return await promise;
     } catch (error) {
-      throw transportErrorFrom(error);
+      throw droverErrorFromConnect(error);
     }
   };
   const close = (): Promise<void> => {

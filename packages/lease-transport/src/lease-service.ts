@@ -8,9 +8,8 @@ import {
   type ExchangeLeasesRequest,
   type ExchangeLeasesResponse,
 } from '@drover/lease-protocol';
-import { connectErrorFrom } from '@drover/rpc-errors';
+import { connectErrorFrom, droverErrorFromConnect } from '@drover/rpc-errors';
 import { defaultMessageSizeMaxBytes } from './lease-client.ts';
-import { transportErrorFrom } from './transport-error.ts';
 
 /** Bounds of the service. */
 export interface LeaseServiceOptions {
@@ -96,7 +95,7 @@ function exchange(
     [Symbol.asyncIterator]() {
       let answers: AsyncIterator<ExchangeLeasesResponse>;
       try {
-        const readable = withErrors(requests, transportErrorFrom);
+        const readable = withErrors(requests, droverErrorFromConnect);
         answers = endpoint.exchange(readable, contextOf())[Symbol.asyncIterator]();
       } catch (error) {
         return { next: () => Promise.reject(connectErrorFrom(error)) };

@@ -8,9 +8,9 @@ import {
   type ExchangeLeasesResponse,
   type LeaseService,
 } from '@drover/lease-protocol';
+import { droverErrorFromConnect } from '@drover/rpc-errors';
 import type { LinkMode } from './link-mode.ts';
 import { OutgoingExchange } from './outgoing-exchange.ts';
-import { transportErrorFrom } from './transport-error.ts';
 
 /** What a poll link needs from its client. */
 export interface PollLinkDeps {
@@ -114,7 +114,7 @@ export function openPollLink(deps: PollLinkDeps, signal: AbortSignal): LeaseLink
       }
     } catch (error) {
       if (closing) return;
-      throw transportErrorFrom(error);
+      throw droverErrorFromConnect(error);
     } finally {
       await close();
     }

@@ -1,9 +1,9 @@
 import type { Client } from '@connectrpc/connect';
 import { DroverError, type Clock, type LeaseLink, type ScheduledCall } from '@drover/lease-kit';
 import type { ExchangeLeasesResponse, LeaseService } from '@drover/lease-protocol';
+import { droverErrorFromConnect } from '@drover/rpc-errors';
 import type { LinkMode } from './link-mode.ts';
 import { OutgoingExchange } from './outgoing-exchange.ts';
-import { transportErrorFrom } from './transport-error.ts';
 
 /** What a stream link needs from its client. */
 export interface StreamLinkDeps {
@@ -73,7 +73,7 @@ export function openStreamLink(deps: StreamLinkDeps, signal: AbortSignal): Lease
       if (!closing) judgeEnd(undefined);
     } catch (error) {
       if (closing) return;
-      const failure = transportErrorFrom(ended.signal.reason instanceof DroverError ? ended.signal.reason : error);
+      const failure = droverErrorFromConnect(ended.signal.reason instanceof DroverError ? ended.signal.reason : error);
       judgeEnd(failure);
       throw failure;
     } finally {

@@ -1,4 +1,4 @@
-import { ConnectError } from '@connectrpc/connect';
+import { Code, ConnectError } from '@connectrpc/connect';
 import { DroverError, isDroverError, type DroverErrorOptions } from '@drover/lease-kit';
 import { ErrorInfoSchema, RetryInfoSchema, type ErrorInfo } from '@drover/standard-protocols';
 import { errorDomain, reservedKeys } from './connect-error-from.ts';
@@ -7,7 +7,9 @@ import { adviceOf, isAdvice, rpcErrorCode } from './rpc-error-codes.ts';
 /**
  * What a failed call means to its caller: the `DroverError` that the other side threw, with code, advice, details and retry
  * delay. An error that carries none (a proxy's, a broken connection, a server that is no Drover) gets the code
- * `RPC_<gRPC code>`, e.g. `RPC_UNAVAILABLE`, and the advice that its gRPC code stands for. The original is the `cause`.
+ * `RPC_<gRPC code>`, e.g. `RPC_UNAVAILABLE`, and the advice that its gRPC code stands for. A message over the limit, which
+ * Connect calls `resource_exhausted` like much else, is `MESSAGE_TOO_LARGE` (`fix-input`): sending it again gives the same
+ * answer. The original is the `cause`.
  */
 export function droverErrorFromConnect(error: unknown): DroverError {
   if (isDroverError(error)) return error;
@@ -23,7 +25,19 @@ export function droverErrorFromConnect(error: unknown): DroverError {
   });
 }
 
+const overLimit = /message size(?: (\d+))? is larger than configured (read|write)MaxBytes (\d+)/;
+
 function plain(received: ConnectError): DroverErrorOptions {
+  const tooLarge = received.code === Code.ResourceExhausted ? overLimit.exec(received.rawMessage) : null;
+  if (tooLarge) {
+    const [, sizeBytes, direction, maxBytes] = tooLarge;
+    return {
+      code: 'MESSAGE_TOO_LARGE',
+      advice: 'fix-input',
+      message: `a message of ${sizeBytes ?? 'too many'} bytes was ${direction === 'write' ? 'not sent' : 'not taken'}: at most ${maxBytes!} are allowed`,
+      details: { maxBytes: Number(maxBytes), ...(sizeBytes === undefined ? {} : { sizeBytes: Number(sizeBytes) }) },
+    };
+  }
   return { code: rpcErrorCode(received.code), advice: adviceOf(received.code), message: received.rawMessage };
 }
 

@@ -125,4 +125,16 @@ describe('what is no DroverError', () => {
       message: 'gone',
     });
   });
+
+  test('a message over the limit says what is allowed', () => {
+    const text = 'message size 5000 is larger than configured readMaxBytes 4096';
+    expect(droverErrorFromConnect(new ConnectError(text, Code.ResourceExhausted))).toMatchObject({
+      code: 'MESSAGE_TOO_LARGE',
+      advice: 'fix-input',
+      message: 'a message of 5000 bytes was not taken: at most 4096 are allowed',
+      details: { maxBytes: 4096, sizeBytes: 5000 },
+    });
+    const exhausted = new ConnectError('no slots', Code.ResourceExhausted);
+    expect(droverErrorFromConnect(exhausted)).toMatchObject({ code: 'RPC_RESOURCE_EXHAUSTED', advice: 'exhausted' });
+  });
 });

@@ -1,3 +1,4 @@
+import { DroverError } from '@drover/lease-kit';
 import { PassThrough } from 'node:stream';
 import { expect, test } from 'vitest';
 import { createLogger, type LoggerOptions } from './create-logger.ts';
@@ -32,6 +33,13 @@ test('secrets are not written, an error is with its cause', () => {
   );
   expect(line).not.toMatch(/abc|"p"/);
   expect(line).toMatch(/inner/);
+});
+
+test('a foreseen error is its code and its message, without a stack', () => {
+  const options = { code: 'STORE_UNAVAILABLE', advice: 'unavailable', message: 'the store is away' } as const;
+  const error = new DroverError({ ...options, cause: new Error('connect ECONNREFUSED') });
+  const [line] = linesOf('json', (logger) => logger.warn({ err: error }, 'x'));
+  expect(JSON.parse(line!).err).toEqual({ type: 'DroverError', ...options, cause: 'connect ECONNREFUSED' });
 });
 
 test('people read the message first', () => {

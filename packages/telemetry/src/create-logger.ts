@@ -1,4 +1,4 @@
-import type { LogFields, Logger } from '@drover/lease-kit';
+import { isDroverError, messageOf, type LogFields, type Logger } from '@drover/lease-kit';
 import { pino, type Logger as PinoLogger } from 'pino';
 import { PinoPretty } from 'pino-pretty';
 
@@ -27,7 +27,7 @@ export function createLogger(options: LoggerOptions): Logger {
       base: options.base ?? {},
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
-      serializers: { err: pino.stdSerializers.errWithCause },
+      serializers: { err: errorFields },
       redact: { paths: secretFields.flatMap((name) => [name, `*.${name}`]), censor: '(secret)' },
     },
     pretty
@@ -41,6 +41,16 @@ export function createLogger(options: LoggerOptions): Logger {
       : destination,
   );
   return loggerOver(logger);
+}
+
+/** A foreseen failure is told by what it is; a stack is for those that nobody foresaw. */
+function errorFields(error: unknown): unknown {
+  if (!isDroverError(error) || error.advice === 'internal') {
+    return error instanceof Error ? pino.stdSerializers.errWithCause(error) : error;
+  }
+  const { name: type, code, advice, message, details, cause } = error;
+  const why = cause === undefined || messageOf(cause).includes(message) ? {} : { cause: messageOf(cause) };
+  return { type, code, advice, message, ...(Object.keys(details).length === 0 ? {} : { details }), ...why };
 }
 
 function loggerOver(logger: PinoLogger): Logger {

@@ -23,7 +23,7 @@ export interface DroverProcessOptions {
 
 const main = join(import.meta.dirname, '../main.ts');
 /** Long, for a busy machine: only a failure waits so long. */
-const waitMsMax = 60_000;
+const waitMsMax = 40_000;
 
 /** `drover …` as a process of its own, with what it writes and what it says over IPC. */
 export class DroverProcess implements AsyncDisposable {

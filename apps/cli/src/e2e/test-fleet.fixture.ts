@@ -179,7 +179,7 @@ function stepsOf(steps: ShellSteps): unknown[] {
 
 /** Looks again until `check` does not throw. */
 export function until<Found>(check: () => Found | Promise<Found>): Promise<Found> {
-  return vi.waitFor(check, { timeout: 60_000, interval: 50 });
+  return vi.waitFor(check, { timeout: 40_000, interval: 50 });
 }
 
 /** The job as a server knows it now. */
