@@ -140,6 +140,33 @@ describe('AgentJournal', () => {
     await journal.close();
   });
 
+  test('a sync that failed fails those that waited for it: the pages of both may be lost', async () => {
+    const syncs: PromiseWithResolvers<void>[] = [];
+    const { journal } = AgentJournal.open(
+      path,
+      real({
+        sync: () => {
+          const sync = Promise.withResolvers<void>();
+          syncs.push(sync);
+          return sync.promise;
+        },
+      }),
+    );
+    const finished = (id: string) => [{ kind: 'finished' as const, key: key(id), report: bytes('x') }];
+    const first = journal.append(finished('a'), true);
+    const second = journal.append(finished('b'), true);
+    syncs[0]!.reject(new Error('EIO'));
+    await expect(first).rejects.toThrow('EIO');
+    // A kernel reports a lost page once: the next sync of the same file succeeds without it.
+    syncs[1]?.resolve();
+    await expect(second).rejects.toThrow('damaged');
+    // The next one writes the file anew, on which nothing has failed.
+    const third = journal.append(finished('b'), true);
+    syncs.at(-1)!.resolve();
+    await third;
+    await journal.close();
+  });
+
   test.each([[0], [1], [9], [16]])('a full disk after %i bytes leaves no half record behind', async (room) => {
     let left = Infinity;
     const full = Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });

@@ -131,6 +131,8 @@ export class AgentJournal {
   }
 
   async #syncNow(): Promise<void> {
+    // A kernel reports a lost page once: a sync behind one that failed would succeed without what was lost.
+    if (this.#damaged) throw new Error('the journal is damaged: an earlier sync of the file failed');
     try {
       await this.#disk.sync(this.#fd);
     } catch (error) {
