@@ -1,4 +1,4 @@
-import type { ContentStore } from '@drover/content-store';
+import { digestFromWire, type ContentStore } from '@drover/content-store';
 import type { JobStatus } from '@drover/control-api';
 import { DroverError } from '@drover/lease-kit';
 import { confinedPath, type Output } from '@drover/lease-type-job';
@@ -63,7 +63,7 @@ async function saveOutput(
   }
   const temporary = `${path}.drover-part`;
   try {
-    const digest = { hash: output.digest?.hash ?? '', sizeBytes: Number(output.digest?.sizeBytes ?? 0) };
+    const digest = digestFromWire(output.digest ?? { hash: '', sizeBytes: 0n });
     await rm(temporary, { force: true });
     await pipeline(Readable.from(content.read(digest, { signal })), createWriteStream(temporary, { flags: 'wx' }), {
       signal,

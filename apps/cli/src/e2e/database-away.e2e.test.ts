@@ -1,7 +1,7 @@
 import { JobState } from '@drover/control-api';
 import { Outcome } from '@drover/lease-protocol';
 import { startEmbeddedPostgres } from '@drover/postgres-embedded';
-import { chmodSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { TestFleet, jobEnded, logOf, until } from './test-fleet.fixture.ts';
 
@@ -9,8 +9,6 @@ const awayMs = 10_000;
 
 test('a database that goes away for ten seconds costs nothing', async () => {
   await using fleet = await TestFleet.create();
-  // Root gives the database to another user, who must be able to pass through.
-  chmodSync(fleet.dir, 0o711);
   const dataDir = fleet.path('postgres');
   const away = await startEmbeddedPostgres({ dataDir });
   await using cleanup = new AsyncDisposableStack();

@@ -1,15 +1,9 @@
 import { JobState } from '@drover/control-api';
 import { Outcome } from '@drover/lease-protocol';
-import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
+import { isRunning } from './running-processes.fixture.ts';
 import { TestFleet, jobEnded, logOf, until } from './test-fleet.fixture.ts';
-
-/** False for a zombie too, which nobody may have waited for. */
-function isRunning(pid: number): boolean {
-  const state = spawnSync('ps', ['-o', 'stat=', '-p', String(pid)], { encoding: 'utf8' }).stdout.trim();
-  return state !== '' && !state.startsWith('Z');
-}
 
 test('an agent that is killed in the middle of a step loses no line of its log and leaves no process', async () => {
   await using fleet = await TestFleet.create();

@@ -2,7 +2,7 @@ import type { AgentReady } from '@drover/agent';
 import type { JobStatus } from '@drover/control-api';
 import { createTestDatabase } from '@drover/postgres-embedded/testing';
 import type { ServerListening } from '@drover/server';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, vi } from 'vitest';
@@ -64,6 +64,8 @@ export class TestFleet implements AsyncDisposable {
 
   private constructor(databaseUrl: string) {
     this.databaseUrl = databaseUrl;
+    // Root gives an embedded Postgres to another user, who must be able to pass through.
+    chmodSync(this.dir, 0o711);
   }
 
   static async create(): Promise<TestFleet> {

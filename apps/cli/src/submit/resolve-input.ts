@@ -1,7 +1,7 @@
 import { create } from '@bufbuild/protobuf';
-import { digestOfStream, parseDigest, storeTree, type ContentStore } from '@drover/content-store';
+import { digestOfStream, digestToWire, parseDigest, storeTree, type ContentStore } from '@drover/content-store';
 import { DroverError, messageOf } from '@drover/lease-kit';
-import { BlobDigestSchema, type BlobDigest } from '@drover/lease-protocol';
+import { BlobDigestSchema } from '@drover/lease-protocol';
 import {
   FileInputSchema,
   GitInputSchema,
@@ -51,8 +51,8 @@ async function resolveOne(input: JobFileInput, deps: ResolveInputDeps): Promise<
   if ('git' in input) return { case: 'git', value: create(GitInputSchema, input.git) };
   if ('checkout' in input) return resolveCheckoutInput(input.checkout, deps);
   if ('upload' in input) return upload(resolve(deps.jobDir, input.upload), deps);
-  if ('tree' in input) return { case: 'tree', value: onWire(parseDigest(input.tree)) };
-  const digest = onWire(parseDigest(input.blob));
+  if ('tree' in input) return { case: 'tree', value: create(BlobDigestSchema, digestToWire(parseDigest(input.tree))) };
+  const digest = digestToWire(parseDigest(input.blob));
   return { case: 'file', value: create(FileInputSchema, { digest, executable: input.executable ?? false }) };
 }
 
@@ -76,7 +76,7 @@ async function upload(path: string, deps: ResolveInputDeps): Promise<ResolvedSou
   const digest = await digestOfStream(createReadStream(path));
   await deps.content.write(digest, () => createReadStream(path), { signal: deps.signal });
   const executable = (found.mode & 0o111) !== 0;
-  return { case: 'file', value: create(FileInputSchema, { digest: onWire(digest), executable }) };
+  return { case: 'file', value: create(FileInputSchema, { digest: digestToWire(digest), executable }) };
 }
 
 /** Sends what a snapshot of a folder holds: without what is installed, built or ignored. */
@@ -94,9 +94,5 @@ async function uploadSnapshot(folder: string, deps: ResolveInputDeps): Promise<R
 async function uploadTree(directory: string, deps: ResolveInputDeps): Promise<ResolvedSource> {
   const stored = await storeTree(deps.content, { directory, signal: deps.signal });
   deps.note(`${stored.fileCount} files, ${bytesText(stored.uploadedBytes)} sent`);
-  return { case: 'tree', value: onWire(stored.digest) };
-}
-
-function onWire(digest: { readonly hash: string; readonly sizeBytes: number }): BlobDigest {
-  return create(BlobDigestSchema, { hash: digest.hash, sizeBytes: BigInt(digest.sizeBytes) });
+  return { case: 'tree', value: create(BlobDigestSchema, digestToWire(stored.digest)) };
 }
