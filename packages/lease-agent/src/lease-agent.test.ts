@@ -15,7 +15,8 @@ import {
 } from '@drover/lease-kit';
 import { AgentCondition, Outcome, type AgentLease } from '@drover/lease-protocol';
 import type { AttemptEnding } from '@drover/reconciler-state-machine';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { AgentJournal } from './agent-journal.ts';
 import { createLeaseAgent } from './lease-agent.ts';
 import type { LeaseAgent, LeaseAgentDeps, LeaseAgentEvent, LeaseAgentOptions } from './lease-agent-options.ts';
 import { MemoryLeaseServer, type MemoryAttemptOptions } from './testing/index.ts';
@@ -127,6 +128,31 @@ describe('work', () => {
     }
     for (const attempt of attempts) expect(outputOf(await server.ended(attempt))).toBeDefined();
     expect([...started.values()].every((times) => times === 1)).toBe(true);
+  });
+
+  test('goes on being told to stop, and the agent goes on speaking, while the disk takes nothing', async () => {
+    const gate = Promise.withResolvers<void>();
+    const { agent, events } = await startAgent([
+      echoHandler((payload, context) =>
+        payload === 'quick' ? gate.promise.then(() => completed(payload)) : untilStopped(payload, context),
+      ),
+    ]);
+    const [quick, long] = [offer('quick'), offer('long')];
+    await expect.poll(() => [quick.state, long.state]).toEqual(['accepted', 'accepted']);
+    const append = vi.spyOn(AgentJournal.prototype, 'append').mockImplementation(() => {
+      throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+    });
+    try {
+      gate.resolve();
+      await expect.poll(() => agent.status().condition).toBe('unhealthy');
+      server.cancel(long);
+      const stopped = { type: 'attempt-ended', leaseId: long.leaseId, outcome: 'cancelled' };
+      await expect.poll(() => events).toContainEqual(expect.objectContaining(stopped));
+    } finally {
+      append.mockRestore();
+    }
+    expect(outputOf(await server.ended(quick))).toBe('quick');
+    expect(reportOf(await server.ended(long)).outcome).toBe(Outcome.CANCELLED);
   });
 
   test('makes no folder that it does not use, and removes the ones that it does', async () => {

@@ -75,7 +75,8 @@ interface Parts {
 
 /**
  * The engine around the agent's machine: it feeds events in batches and carries effects out in order. A journal write that
- * must reach the disk holds back the effects behind it, while events go on being taken.
+ * must reach the disk takes its time beside the effects that follow: what has to wait for it comes from the machine only
+ * when it hears that it is done. So a disk that takes nothing silences no heartbeat and delays no stop.
  */
 class MachineAgent implements LeaseAgent {
   readonly #options: LeaseAgentOptions;
@@ -90,7 +91,6 @@ class MachineAgent implements LeaseAgent {
   readonly #registry: ReturnType<typeof createHandlerRegistry>;
   readonly #state: AgentState<AgentLease>;
   readonly #events: Event[] = [];
-  readonly #effects: Effect[] = [];
   readonly #done = Promise.withResolvers<ExitReason>();
   readonly #ending = new AbortController();
   #dir: StateDir | undefined;
@@ -98,7 +98,6 @@ class MachineAgent implements LeaseAgent {
   #starting: Promise<void> | undefined;
   #budget: ReturnType<typeof entryBudget>;
   #session: OpenedSession | undefined;
-  #blocked = false;
   #stepping = false;
   #flushing = false;
   #timer: { readonly dueMs: number; readonly call: ScheduledCall } | undefined;
@@ -345,14 +344,11 @@ class MachineAgent implements LeaseAgent {
     if (this.#stepping || this.#exit) return;
     this.#stepping = true;
     try {
-      while (this.#events.length > 0 || (this.#effects.length > 0 && !this.#blocked)) {
-        if (this.#events.length > 0) {
-          this.#effects.push(...stepAgentBatch(this.#state, this.#events.splice(0)).effects);
+      while (this.#events.length > 0) {
+        for (const effect of stepAgentBatch(this.#state, this.#events.splice(0)).effects) {
+          this.#carryOut(effect);
+          if (this.#exit) return;
         }
-        let next = 0;
-        while (next < this.#effects.length && !this.#blocked && !this.#exit) this.#carryOut(this.#effects[next++]!);
-        this.#effects.splice(0, next);
-        if (this.#exit) return;
       }
       this.#parts!.held.keepOnly(this.#state.holdings);
       this.#parts!.voice.flush();
@@ -410,12 +406,8 @@ class MachineAgent implements LeaseAgent {
     });
     const written = this.#parts!.journal.append(records, durable);
     if (!written) return this.#post({ type: 'journalled', writeId });
-    this.#blocked = true;
     written.then(
-      () => {
-        this.#blocked = false;
-        this.#post({ type: 'journalled', writeId });
-      },
+      () => this.#post({ type: 'journalled', writeId }),
       // Rejects only when the agent ends with the write undone.
       () => undefined,
     );
