@@ -5,6 +5,7 @@ import {
   digestEquals,
   digestMismatch,
   digestOfBytes,
+  digestToWire,
   forEachLimited,
   isZstdError,
   walkTree,
@@ -30,7 +31,7 @@ import { CallSlots } from './call-slots.ts';
 import { statusFrom } from './connect-error-from.ts';
 import type { ResolvedLimits } from './content-service-options.ts';
 import { serviceError } from './service-errors.ts';
-import { checkDigestFunction, digestFromWire, digestToWire, enumName } from './wire-digest.ts';
+import { checkDigestFunction, digestFromWire, enumName } from './wire-digest.ts';
 
 const writeConcurrency = 16;
 /** Below this a frame costs as much as it saves. */

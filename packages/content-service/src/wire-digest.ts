@@ -1,4 +1,9 @@
-import { checkDigest, digestInvalid, type Digest } from '@drover/content-store';
+import {
+  digestFromWire as sha256DigestFromWire,
+  digestInvalid,
+  type Digest,
+  type WireDigest,
+} from '@drover/content-store';
 import { DigestFunction_Value } from '@drover/standard-protocols';
 import { serviceError } from './service-errors.ts';
 
@@ -18,21 +23,16 @@ export function checkDigestFunction(value: DigestFunction_Value): void {
 }
 
 /** Reads a digest from a message. Throws `DIGEST_INVALID`, or `DIGEST_FUNCTION_UNSUPPORTED` going by the hash's length. */
-export function digestFromWire(wire: { readonly hash: string; readonly sizeBytes: bigint } | undefined): Digest {
+export function digestFromWire(wire: Readonly<WireDigest> | undefined): Digest {
   if (wire === undefined) throw digestInvalid('(absent)');
   const other = otherFunctionsByLength[wire.hash.length];
   if (other !== undefined && /^[0-9a-f]*$/.test(wire.hash)) throw unsupported(other);
-  return checkDigest({ hash: wire.hash, sizeBytes: Number(wire.sizeBytes) });
+  return sha256DigestFromWire(wire);
 }
 
 /** The name of an enum's value, or the number of one that this version does not know. */
 export function enumName(values: Readonly<Record<string, number>>, value: number): string {
   return Object.entries(values).find(([, number]) => number === value)?.[0] ?? `number ${value}`;
-}
-
-/** A digest as a message. */
-export function digestToWire(digest: Digest): { hash: string; sizeBytes: bigint } {
-  return { hash: digest.hash, sizeBytes: BigInt(digest.sizeBytes) };
 }
 
 function unsupported(name: string): Error {

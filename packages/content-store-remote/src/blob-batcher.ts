@@ -4,6 +4,7 @@ import {
   digestEquals,
   digestMismatch,
   digestOfBytes,
+  digestToWire,
   formatDigest,
   isZstdError,
   zstdDecompressBytes,
@@ -18,7 +19,6 @@ import {
 import { errorFromStatus } from './error-from-remote.ts';
 import type { KnownCapabilities } from './remote-capabilities.ts';
 import type { Retry } from './retry.ts';
-import { digestToWire } from './wire-digest.ts';
 import { compressedIfShorter } from './worth-compressing.ts';
 
 interface Waiting<Answer> {

@@ -6,8 +6,10 @@ import {
   collectBytes,
   createDigestHasher,
   digestEquals,
+  digestFromWire,
   digestMismatch,
   digestOfBytes,
+  digestToWire,
   isEmptyDigest,
   blobTooLarge,
   uniqueDigests,
@@ -23,7 +25,6 @@ import { BlobBatcher } from './blob-batcher.ts';
 import { readBlobStream } from './read-blob-stream.ts';
 import { RemoteCapabilities } from './remote-capabilities.ts';
 import { Retry } from './retry.ts';
-import { digestFromWire, digestToWire } from './wire-digest.ts';
 import { writeBlobStream } from './write-blob-stream.ts';
 
 /** How a remote store behaves. */

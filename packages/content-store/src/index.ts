@@ -40,6 +40,7 @@ export {
 export { storeTree, type StoredTree, type StoreTreeOptions } from './store-tree.ts';
 export { type TreeFigures, type TreeLimits } from './tree-limits.ts';
 export { treeDigests, walkTree, type StoredDirectory, type WalkTreeOptions } from './walk-tree.ts';
+export { digestFromWire, digestToWire, type WireDigest } from './wire-digest.ts';
 export { writeThroughUpload } from './write-through-upload.ts';
 export {
   isZstdError,

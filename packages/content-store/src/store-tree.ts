@@ -10,6 +10,7 @@ import { createDigestHasher, digestOfBytes, formatDigest, type Digest } from './
 import { forEachLimited } from './for-each-limited.ts';
 import { TreeCount, type TreeFigures, type TreeLimits } from './tree-limits.ts';
 import { checkSymlinkTarget, splitTreePath } from './tree-path.ts';
+import { digestToWire } from './wire-digest.ts';
 
 /** What to store, and within which bounds. */
 export interface StoreTreeOptions extends CallOptions {
@@ -179,19 +180,15 @@ function* filesOf(folder: FoundFolder): Generator<FoundFile> {
 
 /** Encodes a folder and those below it, children before parents, and returns its digest. */
 function encodeFolder(folder: FoundFolder, messages: Uint8Array[], directoryBytesMax: number): Digest {
-  const wire = (digest: Digest): { hash: string; sizeBytes: bigint } => ({
-    hash: digest.hash,
-    sizeBytes: BigInt(digest.sizeBytes),
-  });
   const directory = create(DirectorySchema, {
     files: sorted(folder.files).map(([name, file]) => ({
       name,
-      digest: wire(file.digest!),
+      digest: digestToWire(file.digest!),
       isExecutable: file.isExecutable,
     })),
     directories: sorted(folder.folders).map(([name, child]) => ({
       name,
-      digest: wire(encodeFolder(child, messages, directoryBytesMax)),
+      digest: digestToWire(encodeFolder(child, messages, directoryBytesMax)),
     })),
     symlinks: sorted(folder.symlinks).map(([name, target]) => ({ name, target })),
   });

@@ -6,6 +6,7 @@ import { treeInvalid, treeTooLarge } from './content-errors.ts';
 import type { CallOptions, ContentStore } from './content-store.ts';
 import { checkDigest, digestOfBytes, digestEquals, formatDigest, type Digest } from './digest.ts';
 import { resolveTreeLimits, type TreeLimits } from './tree-limits.ts';
+import { digestFromWire, type WireDigest } from './wire-digest.ts';
 
 /** One folder of a tree that was read from a store. */
 export interface StoredDirectory {
@@ -28,12 +29,12 @@ const levelSlice = 64;
 
 /** A digest inside a Directory message as this package's type. Throws `TREE_INVALID` if it is absent or malformed. */
 export function digestOfNode(
-  node: { readonly name: string; readonly digest?: { readonly hash: string; readonly sizeBytes: bigint } | undefined },
+  node: { readonly name: string; readonly digest?: Readonly<WireDigest> | undefined },
   parent: Digest,
 ): Digest {
   if (node.digest === undefined) throw treeInvalid(parent, `has an entry "${node.name}" without a digest`);
   try {
-    return checkDigest({ hash: node.digest.hash, sizeBytes: Number(node.digest.sizeBytes) });
+    return digestFromWire(node.digest);
   } catch (error) {
     throw treeInvalid(parent, `has an entry "${node.name}" with a malformed digest`, error);
   }

@@ -1,11 +1,11 @@
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import { AnySchema, type Any } from '@bufbuild/protobuf/wkt';
-import { digestOfBytes, type BlobPins, type ContentStore, type Digest } from '@drover/content-store';
+import { digestFromWire, digestOfBytes, type BlobPins, type ContentStore, type Digest } from '@drover/content-store';
 import { isDroverError, messageOf, payloadTypeOf } from '@drover/lease-kit';
 import { Outcome, type BlobDigest } from '@drover/lease-protocol';
 import type { AttemptOutcome, AttemptWrite, SessionRef } from '@drover/lease-store';
 import type { ServerWrite } from '@drover/reconciler-state-machine';
-import { digestFromWire, inlinePayloadBytesMax, payloadReference } from '@drover/task-sources';
+import { inlinePayloadBytesMax, payloadReference } from '@drover/task-sources';
 import type { AgentReport } from './wire-copies.ts';
 
 type EndWrite = Extract<AttemptWrite, { kind: 'end' }>;

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { create } from '@bufbuild/protobuf';
 import { durationFromMs } from '@bufbuild/protobuf/wkt';
+import { digestToWire } from '@drover/content-store';
 import {
   AgentState,
   BlobDigestSchema,
@@ -157,7 +158,7 @@ function leaseToWire(lease: ServerLease, held: HeldAttempt | undefined, withWork
       ? { case: 'payload', value: attempt.payload }
       : {
           case: 'payloadDigest',
-          value: create(BlobDigestSchema, { hash: digest.hash, sizeBytes: BigInt(digest.sizeBytes) }),
+          value: create(BlobDigestSchema, digestToWire(digest)),
         };
   for (const [name, count] of Object.entries(attempt.requirements.resources ?? {})) {
     wire.resources[name] = BigInt(count);

@@ -13,7 +13,6 @@ export { askSources, type AskOutcome, type Candidate, type SourcedAttempt } from
 export type { ImmediatePlacement, PlacementReservation } from './immediate-placement.ts';
 export { createDraftFit, type DraftFit } from './draft-fit.ts';
 export {
-  digestFromWire,
   inlinePayloadBytesMax,
   leasePinOwner,
   payloadPinMs,

@@ -1,7 +1,7 @@
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { AnySchema, type Any } from '@bufbuild/protobuf/wkt';
-import { BlobDigestSchema, type BlobDigest } from '@drover/lease-protocol';
-import { checkDigest, digestOfBytes, type ContentStore, type Digest } from '@drover/content-store';
+import { BlobDigestSchema } from '@drover/lease-protocol';
+import { digestFromWire, digestOfBytes, digestToWire, type ContentStore, type Digest } from '@drover/content-store';
 import { payloadTypeOf, type LeaseDraft } from '@drover/lease-kit';
 
 /** Payloads above this many bytes leave the lease's row for the content store: 64 KiB. */
@@ -18,7 +18,7 @@ const referencePrefix = 'blob.drover.invalid/';
 
 /** An Any that stands for the serialized Any in the content store. */
 export function payloadReference(payloadType: string, digest: Digest): Any {
-  const message = create(BlobDigestSchema, { hash: digest.hash, sizeBytes: BigInt(digest.sizeBytes) });
+  const message = create(BlobDigestSchema, digestToWire(digest));
   return create(AnySchema, {
     typeUrl: `${referencePrefix}${payloadType}`,
     value: toBinary(BlobDigestSchema, message),
@@ -29,11 +29,6 @@ export function payloadReference(payloadType: string, digest: Digest): Any {
 export function referencedDigest(payload: Any): Digest | undefined {
   if (!payload.typeUrl.startsWith(referencePrefix)) return undefined;
   return digestFromWire(fromBinary(BlobDigestSchema, payload.value));
-}
-
-/** A wire digest as the content store takes it. Throws `DIGEST_INVALID`. */
-export function digestFromWire(digest: BlobDigest): Digest {
-  return checkDigest({ hash: digest.hash, sizeBytes: Number(digest.sizeBytes) });
 }
 
 /**

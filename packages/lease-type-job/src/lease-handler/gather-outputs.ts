@@ -1,5 +1,5 @@
 import { create } from '@bufbuild/protobuf';
-import { digestOfStream, forEachLimited, type ContentStore } from '@drover/content-store';
+import { digestOfStream, digestToWire, forEachLimited, type ContentStore } from '@drover/content-store';
 import { DroverError, isDroverError, messageOf } from '@drover/lease-kit';
 import { ReasonSchema, type Reason } from '@drover/lease-protocol';
 import { constants, createReadStream } from 'node:fs';
@@ -9,7 +9,6 @@ import { glob } from 'tinyglobby';
 import { jobBounds } from '../bounds.ts';
 import { confinedPath } from '../confined-path.ts';
 import { OutputSchema, type Output, type OutputRule } from '../gen/drover/job/v1/job_pb.ts';
-import { digestOnWire } from './digest-on-wire.ts';
 
 /** What was kept of a working folder. */
 export interface GatheredOutputs {
@@ -97,5 +96,5 @@ async function keepFile(path: string, top: string, content: ContentStore, signal
   const open = (start = 0) => createReadStream(real, { start, flags: flags as unknown as string });
   const digest = await digestOfStream(open());
   await content.write(digest, open, { signal });
-  return create(OutputSchema, { path, digest: digestOnWire(digest), executable: (mode & 0o111) !== 0 });
+  return create(OutputSchema, { path, digest: digestToWire(digest), executable: (mode & 0o111) !== 0 });
 }

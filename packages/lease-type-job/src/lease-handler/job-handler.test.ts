@@ -1,5 +1,5 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
-import { collectBytes, createMemoryContentStore, digestOfBytes } from '@drover/content-store';
+import { collectBytes, createMemoryContentStore, digestOfBytes, digestToWire } from '@drover/content-store';
 import { silentLogger, systemClock, type HandlerResult, type LeaseContext, type StopReason } from '@drover/lease-kit';
 import { createProcessRunner, type ProcessRunner } from '@drover/process-runner';
 import { mkdtemp, readFile, rm, symlink, mkdir } from 'node:fs/promises';
@@ -7,7 +7,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BatchSchema, StepEnd, type BatchResult, type BatchResultSchema } from '../gen/drover/job/v1/job_pb.ts';
-import { digestOnWire } from './digest-on-wire.ts';
 import { createJobHandler } from './job-handler.ts';
 
 const node = process.execPath;
@@ -89,7 +88,7 @@ describe('a batch', () => {
       [StepEnd.EXITED, 0],
     ]);
     expect(result.outputs).toMatchObject([
-      { path: 'out/a.txt', digest: digestOnWire(digestOfBytes(Buffer.from('hello'))) },
+      { path: 'out/a.txt', digest: digestToWire(digestOfBytes(Buffer.from('hello'))) },
     ]);
     expect(await readFile(join(dir, 'attempt/logs/read'), 'utf8')).toBe('hello\n');
     const log = result.steps[1]!.log!;
@@ -168,7 +167,7 @@ describe('a batch', () => {
     const bytes = Buffer.from('input');
     const digest = digestOfBytes(bytes);
     const batch: BatchInit = {
-      inputs: [{ path: 'in/x', source: { case: 'file', value: { digest: digestOnWire(digest) } } }],
+      inputs: [{ path: 'in/x', source: { case: 'file', value: { digest: digestToWire(digest) } } }],
       steps: [script('check', `process.exit(require('fs').readFileSync('in/x', 'utf8') === 'input' ? 0 : 1)`)],
     };
     expect(await run(batch)).toMatchObject({ kind: 'failed', code: 'BLOB_NOT_FOUND' });
@@ -202,7 +201,7 @@ describe('a batch', () => {
     const bytes = Buffer.from('x');
     await content.write(digestOfBytes(bytes), bytes);
     const result = await run({
-      inputs: [{ path: 'link/x', source: { case: 'file', value: { digest: digestOnWire(digestOfBytes(bytes)) } } }],
+      inputs: [{ path: 'link/x', source: { case: 'file', value: { digest: digestToWire(digestOfBytes(bytes)) } } }],
       steps: [script('s', '')],
     });
     expect(result).toMatchObject({ kind: 'failed', code: 'SYMLINK_ESCAPES' });

@@ -1,5 +1,5 @@
 import { DroverError, messageOf, type LeaseContext } from '@drover/lease-kit';
-import { materializeTree, type ContentStore } from '@drover/content-store';
+import { digestFromWire, materializeTree, type ContentStore } from '@drover/content-store';
 import type { WorkspaceProvider } from '@drover/workspaces';
 import { randomUUID } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
@@ -9,7 +9,6 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { confinedPath } from '../confined-path.ts';
 import type { FileInput, Input } from '../gen/drover/job/v1/job_pb.ts';
-import { digestFromWire } from './digest-on-wire.ts';
 
 /** Where inputs come from. */
 export interface PrepareInputsDeps {

@@ -1,6 +1,7 @@
+import { create } from '@bufbuild/protobuf';
 import { durationMs } from '@bufbuild/protobuf/wkt';
-import type { ContentStore } from '@drover/content-store';
-import { digestOfStream } from '@drover/content-store';
+import { digestOfStream, digestToWire, type ContentStore } from '@drover/content-store';
+import { BlobDigestSchema } from '@drover/lease-protocol';
 import { isDroverError, messageOf, type LeaseContext } from '@drover/lease-kit';
 import type { ProcessResult, ProcessRunner } from '@drover/process-runner';
 import { createReadStream } from 'node:fs';
@@ -9,7 +10,6 @@ import { join, sep } from 'node:path';
 import { StepEnd, type Step, type StepResult } from '../gen/drover/job/v1/job_pb.ts';
 import type { AttemptFolders } from './attempt-folders.ts';
 import { followProgress, type BatchProgress } from './batch-progress.ts';
-import { digestOnWire } from './digest-on-wire.ts';
 import { stepEnvironment } from './step-environment.ts';
 import { stepResultFromProcess, stepResultWithout } from './step-result.ts';
 
@@ -119,7 +119,8 @@ async function withLogBlob(result: StepResult, path: string, deps: RunStepDeps):
   try {
     const digest = await digestOfStream(createReadStream(path));
     await deps.content.write(digest, () => createReadStream(path));
-    return { ...result, log: digestOnWire(digest), logSizeBytes: BigInt(digest.sizeBytes) };
+    const log = create(BlobDigestSchema, digestToWire(digest));
+    return { ...result, log, logSizeBytes: log.sizeBytes };
   } catch (error) {
     deps.context.logger.warn({ err: error, step: result.name }, 'the log is not kept as a blob');
     return result;
