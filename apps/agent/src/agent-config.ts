@@ -1,4 +1,4 @@
-import { byteSize, defineAppConfig, duration, secret } from '@drover/app-config';
+import { byteSize, defineAppConfig, duration, logConfig, secret } from '@drover/app-config';
 import { z } from 'zod';
 
 /** Everything that an agent may be told, by file, environment (`DROVER_AGENT_…`) or flag. */
@@ -56,15 +56,7 @@ export const agentConfig = defineAppConfig({
         grace: duration().default(86_400_000).describe('How long a drain may take before what runs is cancelled.'),
       })
       .prefault({}),
-    log: z
-      .strictObject({
-        level: z
-          .enum(['debug', 'info', 'warn', 'error'])
-          .default('info')
-          .describe('The least important lines that are written.'),
-        format: z.enum(['json', 'pretty', 'auto']).default('auto').describe('auto: pretty on a terminal.'),
-      })
-      .prefault({}),
+    log: logConfig(),
   }),
 });
 

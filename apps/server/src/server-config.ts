@@ -1,4 +1,4 @@
-import { byteSize, defineAppConfig, duration, secret } from '@drover/app-config';
+import { byteSize, defineAppConfig, duration, logConfig, secret } from '@drover/app-config';
 import { z } from 'zod';
 
 /** Everything that a server may be told, by file, environment (`DROVER_SERVER_…`) or flag. */
@@ -53,15 +53,7 @@ export const serverConfig = defineAppConfig({
         grace: duration().default(10_000).describe('How long open calls may take when the server stops.'),
       })
       .prefault({}),
-    log: z
-      .strictObject({
-        level: z
-          .enum(['debug', 'info', 'warn', 'error'])
-          .default('info')
-          .describe('The least important lines that are written.'),
-        format: z.enum(['json', 'pretty', 'auto']).default('auto').describe('auto: pretty on a terminal.'),
-      })
-      .prefault({}),
+    log: logConfig(),
   }),
 });
 
