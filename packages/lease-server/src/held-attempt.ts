@@ -8,6 +8,8 @@ export interface HeldAttempt {
   readonly attempt: AssignedAttempt;
   /** Bytes of the payload on the wire. */
   readonly workBytes: number;
+  /** Its agent proved that it has it, and so has its work already. */
+  readonly proven: boolean;
   /** Where it stood when it came from the store. */
   readonly initial: 'offered' | 'accepted' | 'cancelling';
   cancelWished: boolean;
@@ -23,12 +25,14 @@ export function heldAttempt(
   initial: HeldAttempt['initial'] = 'offered',
   cancelReason = '',
   jobId?: string,
+  proven = false,
 ): HeldAttempt {
   return {
     key: keyString(attempt),
     source,
     attempt,
     workBytes: attempt.payload.value.byteLength + attempt.payload.typeUrl.length + 16,
+    proven,
     initial,
     cancelWished: initial === 'cancelling',
     cancelReason,

@@ -153,7 +153,7 @@ export class LeaseSession {
 
   /** The store's whole list, once, before anything else. */
   load(attempts: readonly BoundAttemptRecord[], nowMs: number): void {
-    const loaded = attempts.map((record) => this.#hold(heldAttemptOf(record)));
+    const loaded = attempts.map((record) => this.#hold(heldAttemptOf(record, true)));
     this.dispatch({
       type: 'loaded',
       attempts: loaded.map(({ attempt, initial }) => ({ ...keyOf(attempt), state: initial })),
@@ -358,9 +358,9 @@ export class LeaseSession {
   }
 }
 
-/** A record of the store as a session holds it. */
-export function heldAttemptOf(record: BoundAttemptRecord): HeldAttempt {
-  return heldAttempt(record, record.source, record.state, record.cancelReason, record.jobId);
+/** A record of the store as a session holds it. `proven`: its agent has it already. */
+export function heldAttemptOf(record: BoundAttemptRecord, proven = false): HeldAttempt {
+  return heldAttempt(record, record.source, record.state, record.cancelReason, record.jobId, proven);
 }
 
 function keyOf({ leaseId, attempt }: AssignedAttempt): AttemptKey {

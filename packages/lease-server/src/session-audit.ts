@@ -109,7 +109,7 @@ export class SessionAudit {
       this.#due.add(session);
       return;
     }
-    session.assign(missing.map(heldAttemptOf));
+    session.assign(missing.map((record) => heldAttemptOf(record)));
     if (!session.uncertain) return;
     session.uncertain = false;
     this.#deps.changed(session);

@@ -32,6 +32,49 @@ describe('two servers on one store', () => {
     expect(record.attempts).toMatchObject([{ attempt: 1, end: { outcome: 'completed' } }]);
   });
 
+  test('a refusal that the first server did not acknowledge is taken by the second, and what runs goes on', async () => {
+    const records: (() => void)[] = [];
+    let held = false;
+    await using bench = new ServerBench((store) => ({
+      ...store,
+      attempts: {
+        ...store.attempts,
+        record: async (writes, context) => {
+          if (held) await new Promise<void>((resolve) => records.push(resolve));
+          return store.attempts.record(writes, context);
+        },
+      },
+    }));
+    const servers = [await bench.server(), await bench.server()];
+    let at = 0;
+    const unwanted = draft({ name: 'unwanted' });
+    const agent = await bench.agent((): LeaseServer => servers[at]!, {
+      refusal: ({ leaseId }) => (leaseId === unwanted.leaseId ? { code: 'NOT_HERE', message: 'no' } : undefined),
+    });
+    const lease = draft();
+    await bench.enqueue(lease);
+    await bench.until(() => agent.running.length === 1 && servers[0]!.status().pendingWrites === 0);
+    held = true;
+    await bench.enqueue(unwanted);
+    await bench.until(() => records.length > 0);
+    at = 1;
+    const stopped = servers[0]!.stop({ graceMs: 1 });
+    await bench.until(() => agent.linked && servers[1]!.status().linked === 1, 10);
+    held = false;
+    for (const resume of records) resume();
+    await stopped;
+    const refused = async () => (await bench.store.jobs.lease(unwanted.leaseId, context)).excludedAgents.length > 0;
+    await bench.until(refused, 10);
+    agent.finish(agent.running[0]!, completed);
+    await bench.until(() => agent.journal.size === 0, 10);
+    expect((await bench.store.jobs.lease(lease.leaseId, context)).attempts).toMatchObject([
+      { attempt: 1, end: { outcome: 'completed' } },
+    ]);
+    expect(agent.errors.filter((error) => (error as { code?: string }).code === 'SESSION_PROTOCOL_VIOLATION')).toEqual(
+      [],
+    );
+  });
+
   test('the attempts of a server that died go back after the grace period, when their agent does not come', async () => {
     await using bench = new ServerBench();
     const dead = await bench.server({}, { store: withoutBeat(bench) });

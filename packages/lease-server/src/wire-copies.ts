@@ -124,13 +124,16 @@ function leasesToWire(
   workBytesMax: number,
 ): WireServerLease[] {
   let leftBytes = workBytesMax;
+  const isNews = (lease: ServerLease, details: HeldAttempt | undefined): boolean =>
+    lease.state === 'offered' && details?.proven !== true;
   for (const lease of leases) {
-    if (lease.withWork && lease.state === 'offered') leftBytes -= held.get(keyString(lease))?.workBytes ?? 0;
+    const details = held.get(keyString(lease));
+    if (lease.withWork && isNews(lease, details)) leftBytes -= details?.workBytes ?? 0;
   }
   return leases.map((lease) => {
     const details = held.get(keyString(lease));
     let withWork = lease.withWork;
-    if (withWork && lease.state !== 'offered') {
+    if (withWork && !isNews(lease, details)) {
       leftBytes -= details?.workBytes ?? 0;
       withWork = leftBytes >= 0;
     }

@@ -37,7 +37,7 @@ export class BoundAttempts {
     // Heap-only updates: an epoch stands in no index.
     this.#rebind = statement(
       'rebind',
-      `update ${s}.leases l set epoch = $2, state = case l.state when 1 then 2 else l.state end
+      `update ${s}.leases l set epoch = $2
          from unnest($3::uuid[], $4::int[]) as p(lease_id, attempt)
         where l.lease_id = p.lease_id and l.attempt = p.attempt and l.agent_id is not distinct from $1 and l.epoch < $2
        returning ${columns}`,

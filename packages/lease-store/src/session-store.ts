@@ -19,7 +19,7 @@ export interface NewSession {
 /** What opening a session did, in one transaction. */
 export interface OpenedSession {
   readonly epoch: number;
-  /** The proven attempts that were live: now of this epoch, those that were only offered recorded as accepted. */
+  /** The proven attempts that were live: now of this epoch, in the state that they had: an offer may still be refused. */
   readonly rebound: readonly BoundAttemptRecord[];
   /** The other attempts of the earlier session. */
   readonly lost: readonly LostAttempt[];

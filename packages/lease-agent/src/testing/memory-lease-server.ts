@@ -197,7 +197,6 @@ export class MemoryLeaseServer implements LeaseEndpoint {
       if (attempt.epoch === 0) fresh.push(attempt);
       else if (proven.has(name)) {
         attempt.epoch = epoch;
-        if (attempt.state === 'offered') attempt.state = 'accepted';
         bound.push(attempt);
       } else this.end(attempt, { kind: 'lost' });
     }

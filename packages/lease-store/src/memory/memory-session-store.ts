@@ -118,10 +118,7 @@ function openSession(data: MemoryData, signals: StoreSignals, wanted: NewSession
   const earlier = data.boundTo(agentId);
   const isProven = new Set(wanted.proven.map(({ leaseId, attempt }) => `${leaseId} ${attempt}`));
   const rebound = earlier.filter((lease) => isProven.has(`${lease.draft.leaseId} ${lease.attempt}`));
-  for (const lease of rebound) {
-    if (lease.bound) lease.bound = { ...lease.bound, epoch };
-    if (lease.state === 'offered') lease.state = 'accepted';
-  }
+  for (const lease of rebound) if (lease.bound) lease.bound = { ...lease.bound, epoch };
   const lost = data.lose(
     earlier.filter((lease) => !rebound.includes(lease)),
     {

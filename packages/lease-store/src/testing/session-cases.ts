@@ -62,7 +62,7 @@ export const sessionStoreCases: readonly StoreCase[] = [
       assert.deepEqual(
         new Map(rebound.map((record) => [record.leaseId, [record.state, record.epoch, record.cancelReason]])),
         new Map([
-          [offered.leaseId, ['accepted', epoch, undefined]],
+          [offered.leaseId, ['offered', epoch, undefined]],
           [accepted.leaseId, ['accepted', epoch, undefined]],
           [cancelling.leaseId, ['cancelling', epoch, 'enough']],
         ]),
