@@ -78,6 +78,8 @@ export class LeaseSession {
   drain: { readonly source: string; readonly reason: string; readonly untilMs: number } | undefined;
   /** A newer session of another process is known to exist. */
   newerProcess = false;
+  /** A newer session of this agent is known to exist. */
+  superseded = false;
   /** The copy that left last, for a poll that has nothing new. */
   lastCopy: { readonly revision: number; readonly response: () => ExchangeLeasesResponse } | undefined;
   readonly #host: SessionHost;

@@ -22,6 +22,18 @@ async function hungryBench() {
 }
 
 describe('immediate placement', () => {
+  test('whose commit came through after it was given up, and after the store was asked, is found all the same', async () => {
+    const { bench, server, agent } = await hungryBench();
+    await using _bench = bench;
+    const lease = draft();
+    const reservation = server.placement.reserve([lease]);
+    const bindTo = reservation.bindings.get(lease.leaseId)!;
+    reservation.release();
+    await bench.until(() => server.status().hungry === 1);
+    await bench.store.queue.enqueue([{ draft: lease, bindTo }], context);
+    await bench.until(() => agent.running.length === 1, 500);
+  });
+
   test('binds a lease in the commit that stores it, and the offer leaves without a claim', async () => {
     const { bench, server, agent, statements } = await hungryBench();
     await using _bench = bench;

@@ -1,8 +1,7 @@
-import type { Clock, Logger, Principal, ScheduledCall } from '@drover/lease-kit';
+import { delay, type Clock, type Logger, type Principal, type ScheduledCall } from '@drover/lease-kit';
 import type { AttemptStore } from '@drover/lease-store';
 import { keyString } from '@drover/reconciler-state-machine';
 import { heldAttemptOf, type LeaseSession } from './lease-session.ts';
-import { delay } from './store-retry.ts';
 
 /** What an audit works with. */
 export interface SessionAuditDeps {
@@ -22,6 +21,8 @@ const workersMax = 4;
 const retryMs = 1_000;
 /** Wait before a session is compared again that changed while it was compared. */
 const againMs = 50;
+/** A call without an answer may still be carried out a while later: so many intervals compare its sessions again. */
+const doubtRounds = 4;
 
 /**
  * Compares what sessions hold with what the store has bound to them: cancel wishes that another server recorded, and
@@ -32,6 +33,8 @@ export class SessionAudit {
   readonly #intervalMs: number;
   readonly #deps: SessionAuditDeps;
   readonly #due = new Set<LeaseSession>();
+  /** Sessions in doubt, with the intervals for which they are compared again even if they hold nothing. */
+  readonly #doubted = new Map<LeaseSession, number>();
   readonly #stopping = new AbortController();
   #workers = 0;
   #timer: ScheduledCall | undefined;
@@ -44,7 +47,7 @@ export class SessionAudit {
   start(): void {
     this.#timer = this.#deps.clock.schedule(this.#intervalMs * (0.75 + this.#deps.random() / 2), () => {
       this.start();
-      this.add([...this.#deps.holding()]);
+      this.add([...this.#deps.holding(), ...this.#takeDoubted()]);
     });
   }
 
@@ -52,12 +55,14 @@ export class SessionAudit {
     this.#timer?.cancel();
     this.#stopping.abort();
     this.#due.clear();
+    this.#doubted.clear();
   }
 
   /** Compares these soon; until then they get no work, since nobody knows what they have. */
   doubt(sessions: readonly LeaseSession[]): void {
     for (const session of sessions) {
       session.uncertain = true;
+      this.#doubted.set(session, doubtRounds);
       this.#deps.changed(session);
     }
     this.add(sessions);
@@ -71,6 +76,14 @@ export class SessionAudit {
       this.#workers += 1;
       void this.#work();
     }
+  }
+
+  #takeDoubted(): LeaseSession[] {
+    for (const [session, rounds] of this.#doubted) {
+      if (session.ended || rounds === 0) this.#doubted.delete(session);
+      else this.#doubted.set(session, rounds - 1);
+    }
+    return [...this.#doubted.keys()];
   }
 
   async #work(): Promise<void> {

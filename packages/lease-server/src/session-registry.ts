@@ -14,6 +14,7 @@ import { OpeningQueue } from './opening-queue.ts';
 import type { ServerParts } from './server-parts.ts';
 import { agentNotAuthorized, serverStopping, sessionEndError, sessionsFull, sessionUnknown } from './session-errors.ts';
 import { isLasting, StoreRetry } from './store-retry.ts';
+import { StraySessions } from './stray-sessions.ts';
 import { listDigest, listEntriesMax, type AgentReport } from './wire-copies.ts';
 
 /** Who a registry tells. */
@@ -41,6 +42,8 @@ export class SessionRegistry implements SessionHost {
   readonly #conditions = new Map<LeaseSession, AgentCondition>();
   readonly #stopping = new AbortController();
   readonly #openings: OpeningQueue;
+  readonly #openingIds = new Set<string>();
+  readonly #strays: StraySessions;
   #opening = 0;
 
   constructor(parts: ServerParts, deps: SessionRegistryDeps) {
@@ -48,6 +51,12 @@ export class SessionRegistry implements SessionHost {
     this.#deps = deps;
     this.logs = new LogRelay(parts);
     this.#openings = new OpeningQueue(parts.limits.openingsAtOnceMax);
+    this.#strays = new StraySessions(parts.timing.sessionTimeoutMs + parts.timing.sessionGraceMs, {
+      ...parts,
+      sessions: parts.store.sessions,
+      isHeld: (sessionId) => this.#byId.has(sessionId) || this.#openingIds.has(sessionId),
+      lost: (attempts) => this.tellLost(attempts),
+    });
     this.#deadlines = new DeadlineQueue(parts.clock, (session) => {
       if (session.deadlineMs !== undefined && session.deadlineMs <= parts.clock.monotonicMs()) {
         session.dispatch({ type: 'tick', nowMs: parts.clock.monotonicMs() });
@@ -94,10 +103,11 @@ export class SessionRegistry implements SessionHost {
     if (this.#byId.size + this.#opening - replaces >= limits.sessionsMax) throw sessionsFull(limits.sessionsMax);
     this.#opening += 1;
     let leave: (() => void) | undefined;
+    const sessionId = randomUUID();
     try {
       leave = await this.#openings.enter(AbortSignal.any([context.signal, this.#stopping.signal]));
       if (!this.#deps.open()) throw serverStopping();
-      const sessionId = randomUUID();
+      this.#openingIds.add(sessionId);
       const opened = await store.sessions.openSession(
         {
           agentId: request.agentId,
@@ -119,6 +129,7 @@ export class SessionRegistry implements SessionHost {
         throw sessionUnknown(sessionId, 'a newer one was opened');
       if (before !== undefined) {
         before.newerProcess = before.instanceNonce !== request.instanceNonce;
+        before.superseded = true;
         before.dispatch({ type: 'fenced' });
       }
       if (this.#stopping.signal.aborted) throw serverStopping();
@@ -146,6 +157,8 @@ export class SessionRegistry implements SessionHost {
       return session;
     } finally {
       leave?.();
+      // Without an answer, or with one that came too late, the store may have a session that nobody holds.
+      if (this.#openingIds.delete(sessionId) && !this.#byId.has(sessionId)) this.#strays.doubt(request.agentId);
       this.#opening -= 1;
     }
   }
@@ -155,6 +168,7 @@ export class SessionRegistry implements SessionHost {
     const session = this.#byAgent.get(agentId);
     if (session === undefined || session.epoch >= epoch) return;
     session.newerProcess = true;
+    session.superseded = true;
     session.dispatch({ type: 'fenced' });
   }
 
@@ -168,6 +182,7 @@ export class SessionRegistry implements SessionHost {
   stop(): void {
     for (const session of [...this.#byId.values()]) session.dispatch({ type: 'stopping' });
     this.#deadlines.stop();
+    this.#strays.stop();
     this.#stopping.abort(serverStopping());
   }
 
@@ -226,6 +241,8 @@ export class SessionRegistry implements SessionHost {
       link.end(error);
     }
     this.#deps.changed(session);
+    // Without proof that the agent has a newer session, it may never have one.
+    if (reason === 'fenced' && !session.superseded) this.#strays.doubt(session.agentId);
     if (reason !== 'fenced' && reason !== 'server-stopping') void this.#endInStore(session, message);
   }
 

@@ -1,5 +1,6 @@
+import { create } from '@bufbuild/protobuf';
 import { DroverError } from '@drover/lease-kit';
-import { Outcome } from '@drover/lease-protocol';
+import { OpenSessionRequestSchema, Outcome } from '@drover/lease-protocol';
 import type { DroverStore } from '@drover/lease-store';
 import { describe, expect, test } from 'vitest';
 import { draft, ServerBench, tester, work } from './testing/index.ts';
@@ -96,6 +97,51 @@ describe('while the store is away', () => {
     await bench.until(() => agent.journal.size === 0, 100);
     const { attempts } = await bench.store.jobs.lease(lease.leaseId, context);
     expect(attempts).toMatchObject([{ end: { outcome: 'completed' } }]);
+  });
+
+  test('for longer than agents may wait, what an agent had that died meanwhile goes to another', async () => {
+    const outage = new Outage();
+    await using bench = new ServerBench((store) => outage.wrap(store));
+    const server = await bench.server();
+    const agent = await bench.agent(server);
+    const lease = draft();
+    await bench.enqueue(lease);
+    await bench.until(() => agent.running.length === 1 && server.status().pendingWrites === 0);
+    outage.mode = 'before';
+    for (let second = 0; second < 100; second += 1) {
+      if (second === 60) agent.kill();
+      bench.clock.advance(1_000);
+      await bench.quiet();
+    }
+    outage.mode = 'none';
+    const other = await bench.agent(server);
+    await bench.until(() => other.running.length === 1, 500);
+    expect(other.running).toEqual([{ leaseId: lease.leaseId, attempt: 2 }]);
+  });
+
+  test('a session whose answer was lost ends when its agent does not come back', async () => {
+    const outage = new Outage();
+    await using bench = new ServerBench((store) => outage.wrap(store));
+    const server = await bench.server();
+    const agent = await bench.agent(server);
+    const lease = draft();
+    await bench.enqueue(lease);
+    await bench.until(() => agent.running.length === 1 && server.status().pendingWrites === 0);
+    agent.kill();
+    outage.mode = 'after';
+    const { agentId, context: call } = { agentId: 'agent-0', context: agent.context };
+    const request = create(OpenSessionRequestSchema, {
+      agentId,
+      instanceNonce: 'restarted',
+      agent: { leasesMax: 1, payloadTypes: ['x.Work'] },
+      proven: [{ leaseId: lease.leaseId, attempt: 1 }],
+    });
+    const signal = new AbortController().signal;
+    await expect(server.endpoint.openSession(request, { ...call, signal })).rejects.toThrow('away');
+    outage.mode = 'none';
+    const other = await bench.agent(server);
+    await bench.until(() => other.running.length === 1, 500);
+    expect(other.running).toEqual([{ leaseId: lease.leaseId, attempt: 2 }]);
   });
 
   test('for longer than agents may wait, sessions are opened anew and nothing starts twice', async () => {
