@@ -1,5 +1,5 @@
 import type { CallOptions, Digest } from '@drover/content-store';
-import type { Clock } from '@drover/lease-kit';
+import { delay, type Clock } from '@drover/lease-kit';
 import { errorFromRemote, isTransient, retryAfterMs } from './error-from-remote.ts';
 
 /** When to try again, and how often. */
@@ -53,13 +53,7 @@ export class Retry {
   }
 
   async #wait(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const onAbort = (): void => resolve();
-    signal?.addEventListener('abort', onAbort, { once: true });
-    const timer = this.#clock.schedule(Math.min(delayMs, this.#options.backOffMaxMs), resolve);
-    await promise;
-    timer.cancel();
-    signal?.removeEventListener('abort', onAbort);
+    await delay(this.#clock, Math.min(delayMs, this.#options.backOffMaxMs), signal);
     signal?.throwIfAborted();
   }
 }

@@ -1,6 +1,6 @@
 import { create, toBinary } from '@bufbuild/protobuf';
 import { JobStatusSchema, WatchJobResponseSchema, type WatchJobResponse } from '@drover/control-api';
-import type { Clock } from '@drover/lease-kit';
+import { delay, type Clock } from '@drover/lease-kit';
 import type { JobStore, StoreContext } from '@drover/lease-store';
 import type { Followers } from './followers.ts';
 import type { JobReader } from './job-reader.ts';
@@ -34,21 +34,8 @@ export async function* watchJob(
       before = bytes;
       yield create(WatchJobResponseSchema, { job });
       if (isEndState(job.state)) return;
-      await pause(deps.clock, deps.spacingMs, context.signal);
+      await delay(deps.clock, deps.spacingMs, context.signal);
     }
     await follower.changed();
   }
-}
-
-function pause(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const done = (): void => {
-      timer.cancel();
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = clock.schedule(delayMs, done);
-    signal.addEventListener('abort', done);
-  });
 }

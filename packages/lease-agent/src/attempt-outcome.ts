@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
-import { isDroverError, messageOf, type Clock } from '@drover/lease-kit';
+import { delay, isDroverError, messageOf, type Clock } from '@drover/lease-kit';
 import { cutToBytes, type AttemptReport } from '@drover/lease-handlers';
 import {
   AgentLeaseSchema,
@@ -116,10 +116,7 @@ export async function persistently<T>(
       const lasting = isDroverError(error) && !['unavailable', 'exhausted', 'internal'].includes(error.advice);
       if (lasting || deps.signal.aborted || deps.clock.monotonicMs() + waitMs > untilMs)
         return { kind: 'failed', error };
-      await new Promise<void>((resolve) => {
-        const timer = deps.clock.schedule(waitMs, resolve);
-        deps.signal.addEventListener('abort', () => (timer.cancel(), resolve()), { once: true });
-      });
+      await delay(deps.clock, waitMs, deps.signal);
     }
   }
 }

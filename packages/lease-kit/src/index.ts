@@ -1,4 +1,5 @@
 export { systemClock, type Clock, type ScheduledCall } from './clock.ts';
+export { delay } from './delay.ts';
 export {
   DroverError,
   isDroverError,

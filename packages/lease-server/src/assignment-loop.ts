@@ -1,9 +1,9 @@
-import type { Clock, Logger, TaskSource } from '@drover/lease-kit';
+import { delay, type Clock, type Logger, type TaskSource } from '@drover/lease-kit';
 import { askSources, type AskOutcome, type Candidate } from '@drover/task-sources';
 import type { AgentPolicy } from './lease-server-options.ts';
 import { heldAttempt, type HeldAttempt } from './held-attempt.ts';
 import type { LeaseSession } from './lease-session.ts';
-import { delay, StoreRetry } from './store-retry.ts';
+import { StoreRetry } from './store-retry.ts';
 
 /** What an assignment loop works with. */
 export interface AssignmentLoopDeps {

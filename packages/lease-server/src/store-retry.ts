@@ -1,4 +1,4 @@
-import { isDroverError, type Clock } from '@drover/lease-kit';
+import { delay, isDroverError, type Clock } from '@drover/lease-kit';
 
 /** Waits between tries of a store call, doubled from min to max, with jitter; starts over after a success. */
 export class StoreRetry {
@@ -30,18 +30,4 @@ export class StoreRetry {
 /** True for errors that the same call will meet again: the input is at fault, not the store. */
 export function isLasting(error: unknown): boolean {
   return isDroverError(error) && ['fix-input', 'conflict', 'not-found', 'denied'].includes(error.advice);
-}
-
-/** Resolves after `delayMs`, or when `signal` is aborted. */
-export function delay(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const done = (): void => {
-      timer.cancel();
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = clock.schedule(delayMs, done);
-    signal.addEventListener('abort', done);
-  });
 }

@@ -1,4 +1,4 @@
-import type { Clock } from '@drover/lease-kit';
+import { delay, type Clock } from '@drover/lease-kit';
 import type { ProcessCgroup } from './process-cgroup.ts';
 import { readMarkers } from './process-marker.ts';
 import { readProcessRow, readProcessTable, type ProcessIdentity, type ProcessTable } from './process-table.ts';
@@ -153,17 +153,7 @@ async function waitUntilGone(tree: ProcessTree, clock: Clock, untilMs: number, s
 }
 
 /** Waits; rejects with the signal's reason on abort. */
-export function pause(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (signal?.aborted === true) return reject(signal.reason as Error);
-    const onAbort = () => {
-      call.cancel();
-      reject(signal?.reason as Error);
-    };
-    const call = clock.schedule(delayMs, () => {
-      signal?.removeEventListener('abort', onAbort);
-      resolve();
-    });
-    signal?.addEventListener('abort', onAbort, { once: true });
-  });
+async function pause(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
+  await delay(clock, delayMs, signal);
+  signal?.throwIfAborted();
 }
