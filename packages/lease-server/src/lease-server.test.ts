@@ -1,5 +1,7 @@
 import { create } from '@bufbuild/protobuf';
 import { AgentCondition, LeaseProgressSchema, Outcome } from '@drover/lease-protocol';
+import type { AttemptEnd } from '@drover/lease-kit';
+import { createQueueTaskSource } from '@drover/task-sources';
 import { describe, expect, test } from 'vitest';
 import { draft, ServerBench, tester, work } from './testing/index.ts';
 
@@ -219,6 +221,43 @@ describe('an agent', () => {
     expect(agent.copiesReceived - before).toBeLessThan(14);
     expect(writes).toBe(0);
     expect(server.status().sessions).toBe(1);
+  });
+});
+
+describe('a source', () => {
+  test('is told of an end that was persisted, also when the answer came after the end of the session', async () => {
+    const answers: (() => void)[] = [];
+    let held = false;
+    await using bench = new ServerBench((store) => ({
+      ...store,
+      attempts: {
+        ...store.attempts,
+        record: async (writes, call) => {
+          const results = await store.attempts.record(writes, call);
+          if (held) await new Promise<void>((resolve) => answers.push(resolve));
+          return results;
+        },
+      },
+    }));
+    const ends: AttemptEnd[] = [];
+    const { queue, signals } = bench.store;
+    const source = createQueueTaskSource(
+      { name: 'job' },
+      { queue, signals, clock: bench.clock, ended: (end) => ends.push(end) },
+    );
+    const server = await bench.server({}, { sources: [source] });
+    const agent = await bench.agent(server, { agentId: 'a' });
+    const lease = draft();
+    await bench.enqueue(lease);
+    await bench.until(() => agent.running.length === 1 && server.status().pendingWrites === 0);
+    held = true;
+    agent.finish(agent.running[0]!, { outcome: Outcome.FAILED, reason: { code: 'NO', message: 'no' } });
+    await bench.until(() => answers.length === 1);
+    await bench.agent(server, { agentId: 'a', instanceNonce: 'next' });
+    held = false;
+    for (const answer of answers) answer();
+    await bench.until(() => ends.length > 0);
+    expect(ends).toEqual([{ leaseId: lease.leaseId, attempt: 1, agentId: 'a', outcome: 'failed', final: false }]);
   });
 });
 

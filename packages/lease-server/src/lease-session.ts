@@ -188,9 +188,6 @@ export class LeaseSession {
     answer: readonly AttemptWriteResult[] | 'unknown',
   ): void {
     if (answer === 'unknown') return this.dispatch({ type: 'written', writeId, result: 'unknown' });
-    if (answer.some(({ result }) => result === 'fenced')) {
-      return this.dispatch({ type: 'written', writeId, result: 'fenced' });
-    }
     answer.forEach((result, index) => {
       const { key, outcome } = outcomes[index]!;
       if (result.result !== 'persisted') return;
@@ -203,7 +200,10 @@ export class LeaseSession {
       const { final = false, jobId } = result;
       this.#results.set(key, { outcome, result: jobId === undefined ? { final } : { final, jobId } });
     });
-    this.dispatch({ type: 'written', writeId, result: 'persisted' });
+    const fenced = answer.some(({ result }) => result === 'fenced');
+    this.dispatch({ type: 'written', writeId, result: fenced ? 'fenced' : 'persisted' });
+    // A session that has ended settles nothing any more, and yet what is persisted is to be told.
+    if (this.ended) for (const { key } of outcomes) this.#settle(key);
   }
 
   /** Hands an event to the machine and carries out what follows, in order. */
@@ -223,7 +223,7 @@ export class LeaseSession {
               this.#send(effect.copy);
               break;
             case 'settled':
-              this.#settle(effect.key);
+              this.#settle(keyString(effect.key));
               break;
             case 'end-session':
               this.#host.ended(this, effect.reason, effect.message);
@@ -287,8 +287,7 @@ export class LeaseSession {
     return held;
   }
 
-  #settle(key: AttemptKey): void {
-    const name = keyString(key);
+  #settle(name: string): void {
     const held = this.held.get(name);
     const settled = this.#results.get(name);
     this.#results.delete(name);
