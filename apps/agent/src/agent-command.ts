@@ -4,6 +4,7 @@ import { DroverError, type Logger } from '@drover/lease-kit';
 import { createRpcHost, type RpcHost } from '@drover/rpc-host';
 import { createLogger } from '@drover/telemetry';
 import { Command } from 'commander';
+import type { DependencyContainer } from 'tsyringe';
 import { agentConfig, type AgentConfig } from './agent-config.ts';
 import { createConfiguredAgent } from './compose-agent.ts';
 
@@ -16,9 +17,9 @@ export interface AgentReady {
 /**
  * `drover agent`: runs an agent until SIGTERM or SIGINT. The first one takes no new leases and waits for what runs (at most
  * `stop.grace`); the second cancels what runs, and the exit code says so. What the server has not confirmed by then stays in
- * the journal.
+ * the journal. A program with lease types of its own registers their handlers with `extend`.
  */
-export function createAgentCommand(): Command {
+export function createAgentCommand(extend?: (container: DependencyContainer) => void): Command {
   const command = new Command('agent').description('run an agent on this machine');
   return addConfigOptions(command, agentConfig).action(async () => {
     const request = configFromCommand(agentConfig, command, { env: process.env, cwd: process.cwd() });
@@ -36,7 +37,7 @@ export function createAgentCommand(): Command {
         process.send?.({ type: 'ready', agentId: composed.agent.agentId } satisfies AgentReady);
       }
     };
-    await using composed = await createConfiguredAgent(config, logger, onEvent);
+    await using composed = await createConfiguredAgent(config, logger, onEvent, extend);
     const { agent } = composed;
     await using health = await startHealth(config, agent);
     await agent.start();

@@ -60,11 +60,15 @@ export interface ComposedAgent extends AsyncDisposable {
   readonly agent: LeaseAgent;
 }
 
-/** Makes the agent that a configuration describes, with the job handler; it does nothing before `agent.start()`. */
+/**
+ * Makes the agent that a configuration describes, with the job handler; it does nothing before `agent.start()`. `extend`
+ * registers what is added to the composition root: further handlers.
+ */
 export async function createConfiguredAgent(
   config: AgentConfig,
   logger: Logger,
   onEvent: (event: LeaseAgentEvent) => void,
+  extend?: (container: DependencyContainer) => void,
 ): Promise<ComposedAgent> {
   await using parts = new AsyncDisposableStack();
   const { urls, token, tls_ca } = config.server;
@@ -85,6 +89,7 @@ export async function createConfiguredAgent(
   const content = createRemoteContentStore({}, { transport });
   const runner = parts.use(createProcessRunner({ stateDir: join(config.state.dir, 'processes') }, { logger }));
   const container = composeAgent(config, { content, runner, logger });
+  extend?.(container);
   const agent: LeaseAgent = parts.use(
     createLeaseAgent(
       {

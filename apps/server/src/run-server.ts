@@ -1,6 +1,7 @@
 import { createDiskContentStore } from '@drover/content-store-disk';
 import type { Logger } from '@drover/lease-kit';
 import { join } from 'node:path';
+import type { DependencyContainer } from 'tsyringe';
 import { checkAccess } from './callers.ts';
 import { composeServer, createServerHost } from './compose-server.ts';
 import { openStore } from './open-store.ts';
@@ -22,8 +23,16 @@ export interface RunningServer extends AsyncDisposable {
   stop(graceMs: number): Promise<void>;
 }
 
-/** Starts everything that a server is, in order; what was started is stopped again if a later part fails. */
-export async function runServer(config: ServerConfig, logger: Logger, signal: AbortSignal): Promise<RunningServer> {
+/**
+ * Starts everything that a server is, in order; what was started is stopped again if a later part fails. `extend` registers
+ * what is added to the composition root before anything is resolved: further task sources and planners.
+ */
+export async function runServer(
+  config: ServerConfig,
+  logger: Logger,
+  signal: AbortSignal,
+  extend?: (container: DependencyContainer) => void,
+): Promise<RunningServer> {
   checkAccess(config.listen.host, config.access.token);
   await using started = new AsyncDisposableStack();
   const contentDir = config.content.dir ?? join(config.state.dir, 'content');
@@ -32,6 +41,7 @@ export async function runServer(config: ServerConfig, logger: Logger, signal: Ab
   );
   const { store, embedded } = started.use(await openStore(config, logger, signal));
   const container = composeServer(config, { store, content, logger });
+  extend?.(container);
   const server = started.use(container.resolve(LeaseServerToken));
   const host = await createServerHost(config, container);
   await server.start();

@@ -1,6 +1,7 @@
 import { addConfigOptions, configFromCommand, listenForStop } from '@drover/app-config';
 import { createLogger } from '@drover/telemetry';
 import { Command } from 'commander';
+import type { DependencyContainer } from 'tsyringe';
 import { runServer } from './run-server.ts';
 import { serverConfig } from './server-config.ts';
 
@@ -13,9 +14,10 @@ export interface ServerListening {
 
 /**
  * `drover server`: runs a server until SIGTERM or SIGINT. The first one hands out no more leases, lets open calls end and
- * leaves the agents to other servers; the second ends open calls at once. What runs on agents goes on in both cases.
+ * leaves the agents to other servers; the second ends open calls at once. What runs on agents goes on in both cases. A
+ * program with lease types of its own registers them with `extend`.
  */
-export function createServerCommand(): Command {
+export function createServerCommand(extend?: (container: DependencyContainer) => void): Command {
   const command = new Command('server').description('run a server');
   return addConfigOptions(command, serverConfig).action(async () => {
     const request = configFromCommand(serverConfig, command, { env: process.env, cwd: process.cwd() });
@@ -26,7 +28,7 @@ export function createServerCommand(): Command {
     const config = request.config.value;
     const logger = createLogger({ ...config.log, base: { app: 'server' } });
     using stop = listenForStop();
-    await using server = await runServer(config, logger, stop.drain);
+    await using server = await runServer(config, logger, stop.drain, extend);
     process.send?.({ type: 'listening', url: server.url, dataDir: server.dataDir } satisfies ServerListening);
     const failure = await Promise.race([server.failed, aborted(stop.drain)]);
     if (failure) throw failure;

@@ -20,7 +20,6 @@ import { printable, tableText } from '../output/print-table.ts';
 import { ago, jobStateWord, shortId } from '../output/words.ts';
 import { exitCodeOfJob } from '../exit-code-of-job.ts';
 import { saveOutputs } from '../save-outputs.ts';
-import { submitJobFile } from '../submit/submit-job-file.ts';
 import { followLogs } from '../follow-logs.ts';
 
 interface SubmitOptions extends ServerOptions {
@@ -39,7 +38,7 @@ export function addJobCommands(program: Command, context: CommandContext): void 
     .option('--no-logs', 'show the progress alone')
     .action(async (file: string, options: SubmitOptions & { readonly logs: boolean }) => {
       await usingServer(options, context, async (client) => {
-        const jobId = await submitJobFile(client, submission(file, options, context), context.signal);
+        const jobId = await submit(client, file, options, context);
         if (options.json !== true) out(`job ${shortId(jobId)} submitted to ${client.url}`);
         const display = createLiveDisplay(options.json === true ? context.stderr : context.stdout);
         const columns = (): number => context.stdout.columns ?? 120;
@@ -61,7 +60,7 @@ export function addJobCommands(program: Command, context: CommandContext): void 
     .description('submit a job and print its id')
     .action(async (file: string, options: SubmitOptions) => {
       await usingServer(options, context, async (client) => {
-        const jobId = await submitJobFile(client, submission(file, options, context), context.signal);
+        const jobId = await submit(client, file, options, context);
         out(options.json === true ? JSON.stringify({ jobId }) : jobId);
       });
     });
@@ -152,13 +151,17 @@ function collectVar(text: string, before: Readonly<Record<string, string>>): Rec
   return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
 }
 
-function submission(file: string, options: SubmitOptions, context: CommandContext) {
-  return {
-    file,
-    vars: options.var,
-    ...(options.priority === undefined ? {} : { priority: options.priority }),
-    note: (text: string) => void context.stderr.write(`${text}\n`),
-  };
+async function submit(
+  client: FleetClient,
+  file: string,
+  options: SubmitOptions,
+  context: CommandContext,
+): Promise<string> {
+  // Git and uploads are loaded for a submission alone.
+  const { submitJobFile } = await import('../submit/submit-job-file.ts');
+  const { var: vars, priority } = options;
+  const note = (text: string): void => void context.stderr.write(`${text}\n`);
+  return submitJobFile(client, { file, vars, note, ...(priority === undefined ? {} : { priority }) }, context.signal);
 }
 
 async function getJob(client: FleetClient, jobId: string, context: CommandContext): Promise<JobStatus> {

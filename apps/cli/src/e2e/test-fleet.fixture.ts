@@ -31,6 +31,10 @@ export interface ServerProcessOptions {
   readonly databaseUrl?: string | null;
   readonly stateDir?: string;
   readonly flags?: readonly string[];
+  /** What Node runs instead of `drover server`. */
+  readonly entry?: string;
+  readonly nodeFlags?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** What an agent is started with. */
@@ -38,6 +42,10 @@ export interface AgentProcessOptions {
   /** Also the name of its state folder. */
   readonly id?: string;
   readonly flags?: readonly string[];
+  /** What Node runs instead of `drover agent`. */
+  readonly entry?: string;
+  readonly nodeFlags?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** One step of a job file: a line for a shell. */
@@ -104,10 +112,14 @@ export class TestFleet implements AsyncDisposable {
   async server(options: ServerProcessOptions = {}): Promise<ServerProcess> {
     const stateDir = options.stateDir ?? this.path(`server-${++this.#count}`);
     const { databaseUrl = this.databaseUrl } = options;
-    const process = this.start(
-      ['server', `--listen-port=${options.port ?? 0}`, `--state-dir=${stateDir}`, ...timings, ...(options.flags ?? [])],
-      { env: databaseUrl === null ? {} : { DATABASE_URL: databaseUrl } },
-    );
+    const { entry, nodeFlags = [], flags = [] } = options;
+    const env = { ...(databaseUrl === null ? {} : { DATABASE_URL: databaseUrl }), ...options.env };
+    const given = [`--listen-port=${options.port ?? 0}`, `--state-dir=${stateDir}`, ...timings, ...flags];
+    const process = this.start(entry === undefined ? ['server', ...given] : given, {
+      env,
+      nodeFlags,
+      ...(entry === undefined ? {} : { entry }),
+    });
     const { url } = await process.message<ServerListening>('listening');
     const client = this.#parts.use(createFleetClient({ url: url }));
     return { process, url, port: Number(new URL(url).port), client };
@@ -121,17 +133,15 @@ export class TestFleet implements AsyncDisposable {
 
   /** An agent that may not get a session. */
   startAgent(servers: ServerProcess | readonly ServerProcess[], options: AgentProcessOptions = {}): AgentProcess {
-    const { id = 'agent-1', flags = [] } = options;
+    const { id = 'agent-1', entry, env = {}, nodeFlags = [], flags = [] } = options;
     const stateDir = this.path(id);
     const urls = [servers].flat().flatMap(({ url }) => ['--server-urls', url]);
-    const process = this.start([
-      'agent',
-      ...urls,
-      `--state-dir=${stateDir}`,
-      `--agent-id=${id}`,
-      '--resources-cores=4',
-      ...flags,
-    ]);
+    const given = [...urls, `--state-dir=${stateDir}`, `--agent-id=${id}`, '--resources-cores=4', ...flags];
+    const process = this.start(entry === undefined ? ['agent', ...given] : given, {
+      env,
+      nodeFlags,
+      ...(entry === undefined ? {} : { entry }),
+    });
     return { process, stateDir };
   }
 

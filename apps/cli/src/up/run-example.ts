@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import type { FleetClient } from '../fleet-client.ts';
 import { followJob } from '../follow-job.ts';
 import { createLiveDisplay } from '../output/live-display.ts';
-import { submitJobFile } from '../submit/submit-job-file.ts';
 
 /** The example of this checkout; undefined where there is no checkout around the command. */
 export function exampleFile(): string | undefined {
@@ -20,6 +19,7 @@ export async function runExample(
   signal: AbortSignal,
 ): Promise<JobStatus> {
   const note = (text: string): void => void stdout.write(`  ${text}\n`);
+  const { submitJobFile } = await import('../submit/submit-job-file.ts');
   const jobId = await submitJobFile(client, { file, vars: {}, note }, signal);
   const display = createLiveDisplay(stdout);
   return followJob(client, { jobId, display, logs: true, columns: () => stdout.columns ?? 120 }, signal);

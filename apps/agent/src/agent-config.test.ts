@@ -1,0 +1,32 @@
+import { loadAppConfig } from '@drover/app-config';
+import { expect, test } from 'vitest';
+import { agentConfig } from './agent-config.ts';
+
+const load = (env: Record<string, string> = {}, flags: Record<string, string | readonly string[]> = {}) =>
+  loadAppConfig(agentConfig, { env, flags, cwd: '/' }).value;
+
+test('an agent that is told nothing asks the server of this machine', () => {
+  expect(load()).toMatchObject({
+    server: { urls: ['http://127.0.0.1:7613'] },
+    agent: { pools: [], properties: [], leases_max: 256 },
+    state: { dir: '.drover/agent' },
+    stop: { grace: 86_400_000 },
+  });
+  expect(load().health.port).toBeUndefined();
+});
+
+test('several servers are a list, by flag or with commas in the environment', () => {
+  const urls = ['http://a:1', 'https://b:2'];
+  expect(load({ DROVER_AGENT_SERVER_URLS: 'http://a:1, https://b:2' }).server.urls).toEqual(urls);
+  expect(load({}, { 'server.urls': urls }).server.urls).toEqual(urls);
+});
+
+test.each([
+  ['server.urls', ['ftp://a'], /server\.urls.*is no URL; allowed is http\(s\):\/\/HOST:PORT/],
+  ['server.urls', [], /server\.urls/],
+  ['agent.id', 'two words', /agent\.id/],
+  ['agent.properties', ['novalue'], /agent\.properties/],
+  ['resources.ram', 'much', /resources\.ram/],
+])('%s = %j is refused by name', (key, value, message) => {
+  expect(() => load({}, { [key]: value })).toThrow(message);
+});
