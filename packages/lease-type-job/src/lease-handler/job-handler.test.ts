@@ -1,8 +1,8 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
-import { collectBytes, createMemoryContentStore, digestOfBytes, digestToWire } from '@drover/content-store';
+import { collectBytes, createMemoryContentStore, digestOfBytes, digestToWire, storeTree } from '@drover/content-store';
 import { silentLogger, systemClock, type HandlerResult, type LeaseContext, type StopReason } from '@drover/lease-kit';
 import { createProcessRunner, type ProcessRunner } from '@drover/process-runner';
-import { mkdtemp, readFile, rm, symlink, mkdir } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, symlink, mkdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -205,5 +205,30 @@ describe('a batch', () => {
       steps: [script('s', '')],
     });
     expect(result).toMatchObject({ kind: 'failed', code: 'SYMLINK_ESCAPES' });
+  });
+
+  test('makes no folder and puts no tree through a symbolic link either', async () => {
+    const outside = join(dir, 'outside');
+    await mkdir(outside);
+    await mkdir(join(dir, 'attempt/work'), { recursive: true });
+    await symlink(outside, join(dir, 'attempt/work/link'));
+    await symlink(join(outside, 'absent'), join(dir, 'attempt/work/dangling'));
+    const bytes = Buffer.from('x');
+    const file = { case: 'file' as const, value: { digest: digestToWire(digestOfBytes(bytes)) } };
+    await content.write(digestOfBytes(bytes), bytes);
+    await mkdir(join(dir, 'tree'));
+    await writeFile(join(dir, 'tree/y'), bytes);
+    const stored = await storeTree(content, { directory: join(dir, 'tree') });
+    const tree = { case: 'tree' as const, value: digestToWire(stored.digest) };
+    for (const input of [
+      { path: 'link/a/b/x', source: file },
+      { path: 'dangling/x', source: file },
+      { path: 'link', source: tree },
+      { path: 'dangling', source: tree },
+    ]) {
+      const result = await run({ inputs: [input], steps: [script('s', '')] });
+      expect(result, input.path).toMatchObject({ kind: 'failed', code: 'SYMLINK_ESCAPES' });
+    }
+    expect(await readdir(outside)).toEqual([]);
   });
 });

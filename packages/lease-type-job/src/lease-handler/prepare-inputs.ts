@@ -3,7 +3,7 @@ import { digestFromWire, materializeTree, type ContentStore } from '@drover/cont
 import type { WorkspaceProvider } from '@drover/workspaces';
 import { randomUUID } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
-import { chmod, mkdir, realpath, rename, rm } from 'node:fs/promises';
+import { chmod, lstat, mkdir, realpath, rename, rm } from 'node:fs/promises';
 import { dirname, join, sep } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -30,7 +30,7 @@ export async function prepareInputs(
   for (const [index, input] of inputs.entries()) {
     context.progress(0, `input ${index + 1} of ${inputs.length}: ${input.path}`);
     try {
-      await prepareInput(input, await placeOf(input.path, work), deps, context);
+      await prepareInput(input, await placeOf(input, work), deps, context);
     } catch (error) {
       if (context.signal.aborted) throw error;
       throw new DroverError({
@@ -79,23 +79,36 @@ async function prepareInput(
   }
 }
 
-/** The place of an input, its parent made; an earlier input's symbolic link must not lead it out of the folder. */
-async function placeOf(path: string, work: string): Promise<string> {
+/**
+ * The place of an input, its parent made; an earlier input's symbolic link must not lead it out of the folder. That is looked
+ * at before anything is made, for a folder would be made through the link too.
+ */
+async function placeOf({ path, source }: Input, work: string): Promise<string> {
   const confined = confinedPath(path);
   if (!confined.ok) throw new DroverError({ code: 'PATH_ESCAPES', advice: 'fix-input', message: confined.message });
   const place = join(work, confined.path);
   const parent = confined.path === '.' ? place : dirname(place);
-  await mkdir(parent, { recursive: true });
   const top = await realpath(work);
-  const real = await realpath(parent);
-  if (real !== top && !real.startsWith(top + sep)) {
+  // A file is renamed into its place, in which a link is replaced; a tree or a working copy would go through it.
+  let existing = source.case === 'file' ? parent : place;
+  while (existing !== work && !(await exists(existing))) existing = dirname(existing);
+  const real = await realpath(existing).catch(() => undefined);
+  if (real === undefined || (real !== top && !real.startsWith(top + sep))) {
     throw new DroverError({
       code: 'SYMLINK_ESCAPES',
       advice: 'fix-input',
       message: `a symbolic link of an earlier input leads ${JSON.stringify(path)} out of the working folder`,
     });
   }
+  await mkdir(parent, { recursive: true });
   return place;
+}
+
+function exists(path: string): Promise<boolean> {
+  return lstat(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 async function writeFileInput(
