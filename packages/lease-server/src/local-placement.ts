@@ -74,8 +74,9 @@ function reservation(
       }
       for (const session of sessions) {
         const list = bound.get(session);
-        if (list === undefined) deps.loop.changed(session);
-        else session.assign(list);
+        if (list !== undefined) session.assign(list);
+        // An audit may have found them before; the places that were kept are free in any case.
+        deps.loop.changed(session);
       }
     },
     release() {

@@ -48,6 +48,21 @@ describe('immediate placement', () => {
     await bench.until(() => server.status().hungry === 1);
   });
 
+  test('whose lease the audit finds before the answer comes leaves its agent hungry for what is left', async () => {
+    const { bench, server, agent } = await hungryBench();
+    await using _bench = bench;
+    const drafts = [draft(), draft(), draft()];
+    const reservation = server.placement.reserve(drafts);
+    const [first] = drafts;
+    const bindTo = reservation.bindings.get(first!.leaseId)!;
+    const assigned = await bench.store.queue.enqueue([{ draft: first!, bindTo }], context);
+    bench.store.signals.announce({ kind: 'cancel', agentId: 'agent-0' });
+    await bench.until(() => agent.running.length === 1);
+    await bench.quiet();
+    reservation.confirm(assigned);
+    await bench.until(() => server.status().hungry === 1);
+  });
+
   test('takes no more than fits, and gives back what was not used', async () => {
     const { bench, server } = await hungryBench();
     await using _bench = bench;
