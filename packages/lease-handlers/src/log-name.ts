@@ -11,7 +11,8 @@ const plainLengthMax = 200;
 
 /** The spool file of a log in `dir`. A name that is too long for one stands in a file of its own beside it. */
 export function spoolFileOf(dir: string, name: string): string {
-  const encoded = encodeURIComponent(name);
+  // A file that begins with `~` has its name in a file of its own.
+  const encoded = encodeURIComponent(name).replaceAll('~', '%7E');
   if (encoded.length <= plainLengthMax) return join(dir, `${encoded}.log`);
   const stem = `~${createHash('sha256').update(name).digest('hex')}`;
   writeFileSync(join(dir, `${stem}.name`), name);
