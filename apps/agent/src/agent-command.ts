@@ -43,14 +43,16 @@ export function createAgentCommand(extend?: (container: DependencyContainer) => 
     await agent.start();
     logger.info({ agentId: agent.agentId, servers: config.server.urls, health: health?.url }, 'the agent is running');
     let isCutShort = false;
+    // What keeps the agent from stopping is told by `done`.
+    const stopAgent = (how: 'drain' | 'cancel'): void => void agent.stop({ how }).catch(() => undefined);
     const cutShort = (): void => {
       isCutShort = true;
-      void agent.stop({ how: 'cancel' });
+      stopAgent('cancel');
     };
     stop.drain.addEventListener('abort', () => {
       logger.info({ signal: String(stop.drain.reason) }, 'draining; a second signal cancels what runs');
-      void agent.stop({ how: 'drain' });
-      setTimeout(cutShort, config.stop.grace).unref();
+      stopAgent('drain');
+      setTimeout(cutShort, Math.min(config.stop.grace, timerMsMax)).unref();
     });
     stop.cancel.addEventListener('abort', cutShort);
     const reason = await agent.done;
@@ -72,6 +74,9 @@ export function createAgentCommand(extend?: (container: DependencyContainer) => 
     }
   });
 }
+
+/** A timer of Node with a longer delay fires at once. */
+const timerMsMax = 2 ** 31 - 1;
 
 /** `/healthz`: the process lives. `/readyz`: it has a session. */
 async function startHealth(config: AgentConfig, agent: LeaseAgent): Promise<RpcHost | undefined> {
