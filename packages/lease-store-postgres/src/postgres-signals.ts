@@ -13,7 +13,7 @@ export interface PostgresSignalsDeps {
 /** Names and times of {@link PostgresSignals}. */
 export interface PostgresSignalsOptions {
   readonly channel: string;
-  /** How long signals are gathered after a message was sent, in ms. */
+  /** How long signals are gathered after a message was sent, in ms; up to four times as long while many come. */
   readonly windowMs: number;
 }
 
@@ -21,6 +21,9 @@ export interface PostgresSignalsOptions {
 const payloadBytesMax = 7_900;
 /** Signals that wait to be sent; beyond, one `resync` stands for all. */
 const pendingMax = 10_000;
+/** So many signals in one window are many: hearing of them less often costs less than each of them waits longer. */
+const manySignals = 8;
+const widestWindow = 4;
 const beatMs = 30_000;
 const answerMsMax = 10_000;
 const retryMsMin = 100;
@@ -37,7 +40,8 @@ const notify = statement(
  * Hints between servers over NOTIFY and LISTEN.
  *
  * This process's own listeners hear a signal at once, without the database. Other servers hear it with the next message:
- * immediately if none was sent lately, else when the window ends, equal signals once. One connection listens, as long as
+ * immediately if none was sent lately, else when the window ends, equal signals once. Windows grow under load, since each
+ * message makes every server look. One connection listens, as long as
  * anybody does; while it is away hints are lost, so that its return is announced as `resync`.
  */
 export class PostgresSignals implements StoreSignals {
@@ -48,6 +52,9 @@ export class PostgresSignals implements StoreSignals {
   /** As JSON. */
   readonly #pending = new Set<string>();
   #window: ScheduledCall | undefined;
+  #windowMs: number;
+  /** Signals since the window began. */
+  #announced = 0;
   #sending: Promise<void> | undefined;
   /** Gives up the connection that listens. */
   #drop: (() => void) | undefined;
@@ -60,10 +67,12 @@ export class PostgresSignals implements StoreSignals {
   constructor(deps: PostgresSignalsDeps, options: PostgresSignalsOptions) {
     this.#deps = deps;
     this.#options = options;
+    this.#windowMs = options.windowMs;
   }
 
   announce(signal: StoreSignal): void {
     if (this.#isClosed) return;
+    this.#announced += 1;
     queueMicrotask(() => this.#deliver(signal));
     if (this.#pending.size >= pendingMax) {
       this.#pending.clear();
@@ -122,8 +131,12 @@ export class PostgresSignals implements StoreSignals {
       .finally(() => {
         this.#sending = undefined;
         if (this.#isClosed) return;
-        this.#window = this.#deps.clock.schedule(this.#options.windowMs, () => {
+        this.#announced = 0;
+        this.#window = this.#deps.clock.schedule(this.#windowMs, () => {
           this.#window = undefined;
+          const { windowMs } = this.#options;
+          this.#windowMs =
+            this.#announced < manySignals ? windowMs : Math.min(widestWindow * windowMs, this.#windowMs * 2);
           if (this.#pending.size > 0) this.#send();
         });
       });
