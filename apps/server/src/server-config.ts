@@ -35,7 +35,10 @@ export const serverConfig = defineAppConfig({
       .prefault({}),
     content: z
       .strictObject({
-        dir: z.string().optional().describe('Folder of the blobs; absent means a folder of state.dir.'),
+        dir: z
+          .string()
+          .optional()
+          .describe('Folder of the blobs, one for all servers of a fleet; absent means a folder of state.dir.'),
         size_max: byteSize()
           .default(20 * 2 ** 30)
           .describe('Most bytes of blobs; what was used least recently goes.'),

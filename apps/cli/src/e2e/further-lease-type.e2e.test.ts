@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { greet } from './greeting-lease.fixture.ts';
 import { TestFleet } from './test-fleet.fixture.ts';
 
-const file = (name: string): string => join(import.meta.dirname, `${name}.fixture.ts`);
+const file = (name: string): string => join(import.meta.dirname, `${name}.test.child.ts`);
 
 test('a source and a handler, each registered once in a composition root, are all that a lease type needs', async () => {
   await using fleet = await TestFleet.create();

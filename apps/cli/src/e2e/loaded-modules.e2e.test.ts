@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { TestFleet } from './test-fleet.fixture.ts';
 
-const nodeFlags = ['--import', join(import.meta.dirname, 'list-modules.fixture.ts')];
+const nodeFlags = ['--import', join(import.meta.dirname, 'list-modules.test.child.ts')];
 
 test('a running server holds no handlers, and a running agent no sources and no database', async () => {
   await using fleet = await TestFleet.create();
