@@ -42,4 +42,4 @@ test('what ran on the embedded Postgres is still there after a restart, after a 
   const { jobs } = await server.client.jobs.listJobs({});
   expect(jobs).toMatchObject([{ name: 'kept' }]);
   expect(await logOf(server, jobs[0]!.jobId, 's')).toBe('written\n');
-}, 120_000);
+});

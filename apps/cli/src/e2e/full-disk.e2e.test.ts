@@ -62,7 +62,7 @@ test('a full disk under an agent stops it from taking work and loses nothing [li
   }
   expect(second.state).toBe(JobState.SUCCEEDED);
   expect(await logOf(server, waiting, 's')).toBe('later\n');
-}, 60_000);
+});
 
 test('a full disk under the content store is said to the uploader, and nothing half-written is kept [limits:needs-tmpfs]', async (context) => {
   await using fleet = await TestFleet.create();
@@ -82,7 +82,7 @@ test('a full disk under the content store is said to the uploader, and nothing h
   const ran = await fleet.drover('job', 'run', output, '--server', server.url);
   expect(ran.stdout).toMatch(/✗ CONTENT_STORE_FULL: big: no room for 12582912 bytes/);
   expect(ran.code).toBe(1);
-}, 60_000);
+});
 
 /** Takes all the room that there is, and all that becomes free, until it is ended. */
 function fill(file: string): AsyncDisposable {

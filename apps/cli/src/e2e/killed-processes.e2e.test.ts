@@ -43,7 +43,7 @@ test('an agent that is killed in the middle of a step loses no line of its log a
   // It may have been ended between its two writes.
   expect(log.length - written().length).toBeLessThan(20);
   expect(await logOf(server, jobId, 'count', 2)).toBe('again\n');
-}, 120_000);
+});
 
 test('a server that is killed and started again in the middle of a job loses nothing', async () => {
   await using fleet = await TestFleet.create();
@@ -73,4 +73,4 @@ test('a server that is killed and started again in the middle of a job loses not
   const fetched = await fleet.drover('job', 'outputs', jobId, '-o', fleet.path('out'), '--server', server.url);
   expect(fetched, fetched.stderr).toMatchObject({ code: 0 });
   expect(readFileSync(fleet.path('out/batch-1/result.txt'), 'utf8')).toBe('result\n');
-}, 120_000);
+});

@@ -47,4 +47,4 @@ test('several servers share one Postgres: work, cancellation and a running attem
   expect(readFileSync(fleet.path('starts'), 'utf8')).toBe('started\n');
   expect(await logOf(b, jobId, 's')).toBe('finished\n');
   expect(await logOf(b, jobId, 't')).toBe('next\n');
-}, 120_000);
+});

@@ -57,6 +57,9 @@ export interface TestBatch {
   readonly [key: string]: unknown;
 }
 
+// Real processes start slowly on a busy machine; a wait within a test gives up before.
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
+
 // A busy machine must not make an agent look dead.
 const timings = ['--sessions-heartbeat=500ms', '--sessions-timeout=20s', '--sessions-takeover-grace=20s'];
 
