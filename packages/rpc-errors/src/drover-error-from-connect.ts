@@ -25,7 +25,7 @@ export function droverErrorFromConnect(error: unknown): DroverError {
   });
 }
 
-const overLimit = /message size(?: (\d+))? is larger than configured (read|write)MaxBytes (\d+)/;
+const overLimit = /message(?: size)?(?: (\d+))? is larger than configured (read|write)MaxBytes (\d+)/;
 
 function plain(received: ConnectError): DroverErrorOptions {
   const tooLarge = received.code === Code.ResourceExhausted ? overLimit.exec(received.rawMessage) : null;

@@ -171,7 +171,7 @@ describe.each<[string, () => Transport]>([
   });
 
   test('bounds messages both ways', async () => {
-    const tooLarge = { code: 'RPC_RESOURCE_EXHAUSTED' };
+    const tooLarge = { code: 'MESSAGE_TOO_LARGE' };
     expect(await failure(call(sending('x'.repeat(sizeMax + 1))))).toMatchObject(tooLarge);
     expect(await failure(call(sending('huge')))).toMatchObject(tooLarge);
   });

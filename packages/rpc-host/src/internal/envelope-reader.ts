@@ -64,7 +64,7 @@ export class EnvelopeReader<T> implements AsyncIterable<T>, AsyncIterator<T> {
       const size = bytes.readUInt32BE(1);
       if (bytes[0] !== 0) return this.fail(protocolError('a compressed or unknown envelope without grpc-encoding'));
       if (size > this.#sizeBytesMax) {
-        const message = `message size ${size} is larger than the limit of ${this.#sizeBytesMax} bytes`;
+        const message = `message size ${size} is larger than configured readMaxBytes ${this.#sizeBytesMax}`;
         return this.fail(new ConnectError(message, Code.ResourceExhausted));
       }
       if (bytes.length < prefixSize + size) break;

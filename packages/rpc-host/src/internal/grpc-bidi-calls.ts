@@ -125,7 +125,7 @@ export class GrpcBidiCalls {
     const payload = toBinary(output, create(output, message as MessageInitShape<DescMessage>));
     const sizeBytesMax = bidi.writeMaxBytes ?? this.#deps.limits.messageSendSizeBytesMax;
     if (payload.length > sizeBytesMax) {
-      const text = `message size ${payload.length} is larger than the limit of ${sizeBytesMax} bytes`;
+      const text = `message size ${payload.length} is larger than configured writeMaxBytes ${sizeBytesMax}`;
       throw new ConnectError(text, Code.ResourceExhausted);
     }
     if (stream.destroyed) throw context.signal.reason ?? new ConnectError('The caller went away.', Code.Canceled);
