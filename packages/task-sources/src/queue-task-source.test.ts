@@ -105,6 +105,22 @@ function setUp() {
 }
 
 describe('the queue source', () => {
+  test('answers while more waits, so that agents start while the next leases are claimed, and wakes for the rest', async () => {
+    const { queue, source, taken } = setUp();
+    let wakes = 0;
+    const unlisten = source.onWork!(() => (wakes += 1));
+    queue.add(1, {}, 1_000);
+    const agents = [agent('a', 8, 600), agent('b', 8, 600)];
+    // 32 and 128 in the first, then what one statement claims.
+    expect(await taken(agents)).toEqual({ a: 80, b: 80 });
+    expect(queue.claims.map(({ places }) => places.length)).toEqual([32, 128]);
+    expect(wakes).toBe(1);
+    expect(await taken(agents)).toEqual({ a: 128, b: 128 });
+    expect(queue.claims).toHaveLength(3);
+    expect(queue.reads).toBe(1);
+    unlisten();
+  });
+
   test('claims for all agents of equal classes in one statement and spreads the leases', async () => {
     const { queue, taken } = setUp();
     queue.add(1, { resources: { cores: 1 } }, 6);

@@ -48,7 +48,12 @@ export interface QueueTaskSourceDeps {
 
 /** Places of one claim: four times as many after one that was filled, a quarter after an ask that found no more. */
 const claimPlacesMin = 32;
-const claimPlacesMax = 1024;
+const claimPlacesMax = 256;
+/**
+ * An ask that has claimed so many answers, though more wait: its agents start while the next ones are claimed. One that held
+ * them back until nothing waits would make agents and database wait for each other in turn.
+ */
+const answerFrom = 128;
 /** Most rounds of claims in one ask: overcommit is ruled out by counting down, so mixed classes can take several. */
 const roundsMax = 24;
 /** A due time is asked for at most this often. */
@@ -129,11 +134,17 @@ class QueueTaskSource {
           this.#claimPlaces = Math.max(claimPlacesMin, this.#claimPlaces / 4);
           break;
         }
+        this.#claimPlaces = Math.min(claimPlacesMax, this.#claimPlaces * 4);
         if (round === roundsMax) {
           this.#mayHaveWork();
           break;
         }
-        this.#claimPlaces = Math.min(claimPlacesMax, this.#claimPlaces * 4);
+        const claimed = attempts.values().reduce((sum, list) => sum + list.length, 0);
+        if (claimed >= answerFrom) {
+          // The next ask claims more, for agents that this one left without as well.
+          for (const wake of this.#wakes) wake();
+          break;
+        }
         classes = await this.#waiting(signal);
       }
     }
