@@ -16,7 +16,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { AgentJournal, type JournalDisk } from './agent-journal.ts';
 import { DurableJournal } from './durable-journal.ts';
-import { decodeRecords, encodeRecord, journalMagic, type JournalRecord } from './journal-record.ts';
+import { decodeRecords, encodeRecords, journalMagic, type JournalRecord } from './journal-record.ts';
 
 let dir: string;
 let path: string;
@@ -254,7 +254,7 @@ test('records come back as they were written, and damage is noticed', () => {
       fc.nat(),
       fc.integer({ min: 1, max: 255 }),
       (all, at, flip) => {
-        const file = Buffer.concat([journalMagic, ...all.map(encodeRecord)]);
+        const file = Buffer.concat([journalMagic, encodeRecords(all)]);
         expect(decodeRecords(file)).toEqual({ records: all, readableBytes: file.length });
         const damaged = Buffer.from(file);
         damaged[at % file.length]! ^= flip;

@@ -2,7 +2,7 @@ import { closeSync, fdatasync, fsyncSync, ftruncateSync, openSync, readFileSync,
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { keyString, type AttemptKey } from '@drover/reconciler-state-machine';
-import { decodeRecords, encodeRecord, journalMagic, type JournalRecord } from './journal-record.ts';
+import { decodeRecords, encodeRecords, journalMagic, type JournalRecord } from './journal-record.ts';
 
 const fdatasyncAsync = promisify(fdatasync);
 
@@ -81,7 +81,7 @@ export class AgentJournal {
       if (this.#syncing === undefined) this.#compact();
       else if (this.#damaged) throw new Error('the journal is damaged and the disk is busy');
     }
-    this.#write(Buffer.concat(records.map(encodeRecord)));
+    this.#write(encodeRecords(records));
     for (const record of records) this.#apply(record);
     return durable ? this.#sync() : undefined;
   }
@@ -168,7 +168,7 @@ export class AgentJournal {
     const next = `${this.#path}.next`;
     const fd = openSync(next, 'w', 0o600);
     const records = [...this.#live.values()].flatMap(recordsOf);
-    const bytes = Buffer.concat([journalMagic, ...records.map(encodeRecord)]);
+    const bytes = Buffer.concat([journalMagic, encodeRecords(records)]);
     try {
       let done = 0;
       while (done < bytes.length) done += this.#disk.write(fd, bytes.subarray(done), done);

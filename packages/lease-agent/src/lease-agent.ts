@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
+import { create, fromBinary } from '@bufbuild/protobuf';
 import {
   DroverError,
   isDroverError,
@@ -32,6 +32,7 @@ import { AgentVoice, type Condition } from './agent-voice.ts';
 import { entryBudget } from './attempt-outcome.ts';
 import { checkOptions, type CheckedOptions } from './check-options.ts';
 import { DurableJournal } from './durable-journal.ts';
+import { encodeReports } from './encode-reports.ts';
 import { HeldAttempts } from './held-attempts.ts';
 import type { JournalRecord } from './journal-record.ts';
 import {
@@ -394,6 +395,8 @@ class MachineAgent implements LeaseAgent {
 
   #journal(writeId: number, entries: readonly JournalEntry<AgentLease>[]): void {
     let durable = false;
+    const reports = encodeReports(entries.flatMap((entry) => (entry.kind === 'finished' ? [entry.report] : [])));
+    let reported = 0;
     const records = entries.map((entry): JournalRecord => {
       if (entry.kind === 'accepted') {
         const work = this.#parts!.held.journalledWork(entry.key);
@@ -402,7 +405,7 @@ class MachineAgent implements LeaseAgent {
       }
       if (entry.kind === 'dropped') return entry;
       durable = true;
-      return { kind: 'finished', key: entry.key, report: toBinary(AgentLeaseSchema, entry.report) };
+      return { kind: 'finished', key: entry.key, report: reports[reported++]! };
     });
     const written = this.#parts!.journal.append(records, durable);
     if (!written) return this.#post({ type: 'journalled', writeId });
