@@ -3,14 +3,14 @@ import { createPostgresStore, migrate } from '@drover/lease-store-postgres';
 import { startChild, type Child } from './child-process.ts';
 import type { DroverAgentMethods } from './children/drover-agent.ts';
 import type { DroverServerMethods } from './children/drover-server.ts';
-import type { LifecycleSystem } from './lifecycle-system.ts';
+import { startedTogether, type LifecycleSystem } from './lifecycle-system.ts';
 import { benchSource, noopDraft } from './noop-lease-type.ts';
 import { quietPool } from './quiet-pool.ts';
 
-/** Drover with one server and one agent, each in a process of its own, and clients in this one. */
+/** Drover with one server and its agents, each in a process of its own, and clients in this one. */
 export interface DroverSystem extends LifecycleSystem {
   readonly server: Child<DroverServerMethods>;
-  readonly agent: Child<DroverAgentMethods>;
+  readonly agents: readonly Child<DroverAgentMethods>[];
   /** Of the server. */
   readonly url: string;
 }
@@ -21,19 +21,20 @@ export interface DroverSystemOptions {
   readonly databaseUrl: string;
   /** Connections that clients enqueue over. */
   readonly clients: number;
-  /** Leases that the agent may hold at once, those included whose end is not settled. */
+  /** Agents, each in a process of its own. */
+  readonly agents: number;
+  /** Leases that an agent may hold at once, those included whose end is not settled. */
   readonly leasesMax: number;
   /** Connections of the server. */
   readonly serverConnections: number;
   readonly keepsTimes: boolean;
 }
 
-const agentId = 'bench-agent';
 const principal = { kind: 'service', id: 'bench' } as const;
 
-/** Starts server, agent and clients, and waits until the agent waits for work. */
+/** Starts server, agents and clients, and waits until the agents wait for work. */
 export async function startDroverSystem(options: DroverSystemOptions): Promise<DroverSystem> {
-  const { databaseUrl, clients, leasesMax, serverConnections, keepsTimes } = options;
+  const { databaseUrl, clients, agents: agentCount, leasesMax, serverConnections, keepsTimes } = options;
   await using started = new AsyncDisposableStack();
   // One for each client and one for the message that work waits.
   const pool = quietPool(databaseUrl, clients + 1);
@@ -50,16 +51,18 @@ export async function startDroverSystem(options: DroverSystemOptions): Promise<D
     }),
   );
   const { url } = await server.call('start', { databaseUrl, connections: serverConnections, port: 0, keepsTimes });
-  const agent = started.use(
-    startChild<DroverAgentMethods>({ entry: new URL('children/drover-agent.ts', import.meta.url) }),
+  const agents = Array.from({ length: agentCount }, () =>
+    started.use(startChild<DroverAgentMethods>({ entry: new URL('children/drover-agent.ts', import.meta.url) })),
   );
-  await agent.call('start', { url, agentId, leasesMax, keepsTimes });
-  await waitUntil(async () => (await server.call('status'))?.hungry === 1);
+  for (const [index, agent] of agents.entries()) {
+    await agent.call('start', { url, agentId: `bench-agent-${index}`, leasesMax, keepsTimes });
+  }
+  await waitUntil(async () => (await server.call('status'))?.hungry === agentCount);
 
   const parts = started.move();
   return {
     server,
-    agent,
+    agents,
     url,
     async enqueue(count) {
       const ids = Array.from({ length: count }, () => randomUUIDv7());
@@ -70,7 +73,7 @@ export async function startDroverSystem(options: DroverSystemOptions): Promise<D
       store.signals.announce({ kind: 'work', source: benchSource });
       return ids;
     },
-    handlersStarted: (count) => agent.call('reached', count),
+    handlersStarted: (count) => startedTogether(agents, count),
     async allEnded() {
       const { rows } = await looking.query<{ live: boolean }>('select exists (select from drover.leases) as live');
       return rows[0]?.live === false;
@@ -89,7 +92,7 @@ export async function startDroverSystem(options: DroverSystemOptions): Promise<D
 async function waitUntil(holds: () => Promise<boolean>): Promise<void> {
   const untilMs = performance.now() + 30_000;
   while (!(await holds())) {
-    if (performance.now() > untilMs) throw new Error('the agent does not come to wait for work');
+    if (performance.now() > untilMs) throw new Error('the agents do not come to wait for work');
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }

@@ -4,7 +4,7 @@ import type { GraphileWorkerMethods } from './children/graphile-worker.ts';
 import { startChild, type Child } from './child-process.ts';
 import type { GraphileConfiguration } from './graphile-configuration.ts';
 import { silentGraphileLogger } from './graphile-logger.ts';
-import type { LifecycleSystem } from './lifecycle-system.ts';
+import { startedTogether, type LifecycleSystem } from './lifecycle-system.ts';
 import { quietPool } from './quiet-pool.ts';
 
 /** Version of the peer that is installed. */
@@ -58,15 +58,7 @@ export async function startGraphilePeer(options: GraphilePeerOptions): Promise<G
       const jobs = await utils.addJobs(Array.from({ length: count }, () => ({ identifier: 'noop', payload: {} })));
       return jobs.map(({ id }) => id);
     },
-    async handlersStarted(count) {
-      if (workers.length === 1) return workers[0]!.call('reached', count);
-      // How several workers share the jobs is not known before.
-      for (;;) {
-        const counts = await Promise.all(workers.map((worker) => worker.call('startedCount')));
-        if (counts.reduce((sum, one) => sum + one, 0) >= count) return;
-        await new Promise((resolve) => setTimeout(resolve, 10));
-      }
-    },
+    handlersStarted: (count) => startedTogether(workers, count),
     async allEnded() {
       const { rows } = await looking.query<{ live: boolean }>(
         'select exists (select from graphile_worker._private_jobs) as live',

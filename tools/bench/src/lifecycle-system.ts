@@ -1,3 +1,5 @@
+import type { Child } from './child-process.ts';
+
 /** A queue with its workers, as the suites drive it: Drover, or the peer. */
 export interface LifecycleSystem extends AsyncDisposable {
   /** Stores so much new work in one statement and answers the ids, once it is committed. */
@@ -8,4 +10,25 @@ export interface LifecycleSystem extends AsyncDisposable {
   allEnded(): Promise<boolean>;
   /** How much work of the system has ended otherwise than completed. */
   endedBadly(): Promise<number>;
+}
+
+/** What a process answers that counts the handlers that it has started. */
+export type CountingMethods = {
+  reached(count: number): Promise<void>;
+  startedCount(): number;
+};
+
+/** Resolves when the processes have started so many handlers together. */
+export async function startedTogether(
+  workers: readonly Pick<Child<CountingMethods>, 'call'>[],
+  count: number,
+): Promise<void> {
+  const [only] = workers;
+  if (only !== undefined && workers.length === 1) return only.call('reached', count);
+  // How several of them share the work is not known before.
+  for (;;) {
+    const counts = await Promise.all(workers.map((worker) => worker.call('startedCount')));
+    if (counts.reduce((sum, one) => sum + one, 0) >= count) return;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
 }

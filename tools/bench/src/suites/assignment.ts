@@ -77,7 +77,7 @@ const starts: Readonly<Record<Contender, (databaseUrl: string) => Promise<Latenc
 };
 
 function startDrover(databaseUrl: string): Promise<DroverSystem> {
-  return startDroverSystem({ databaseUrl, clients: 1, leasesMax, serverConnections, keepsTimes: true });
+  return startDroverSystem({ databaseUrl, clients: 1, agents: 1, leasesMax, serverConnections, keepsTimes: true });
 }
 
 /** Drover's clients submit jobs over RPC. */
@@ -97,7 +97,7 @@ function submitting(system: DroverSystem): LatencySystem {
     async takeMoments() {
       const stored = await system.server.call('takeStored');
       return {
-        starts: await system.agent.call('takeStarts'),
+        starts: await system.agents[0]!.call('takeStarts'),
         ends: await system.server.call('takeEnds'),
         stored: stored.map(({ jobId, leaseId, atMs, boundAtOnce }) => ({
           handedIn: jobId,
@@ -120,7 +120,7 @@ function enqueueing(system: DroverSystem): LatencySystem {
     handIn: async () => (await system.enqueue(1))[0]!,
     endsReached: (count) => system.server.call('endsReached', count),
     takeMoments: async () => ({
-      starts: await system.agent.call('takeStarts'),
+      starts: await system.agents[0]!.call('takeStarts'),
       ends: await system.server.call('takeEnds'),
     }),
     [Symbol.asyncDispose]: () => system[Symbol.asyncDispose](),

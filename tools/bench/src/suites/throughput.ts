@@ -114,7 +114,7 @@ class Bench {
 }
 
 const startDrover: Start = (databaseUrl) =>
-  startDroverSystem({ databaseUrl, clients: clientCount, leasesMax, serverConnections, keepsTimes: false });
+  startDroverSystem({ databaseUrl, clients: clientCount, agents: 1, leasesMax, serverConnections, keepsTimes: false });
 
 function startPeer(configuration: GraphileConfiguration): Start {
   return (databaseUrl) => startGraphilePeer({ databaseUrl, configuration, clients: clientCount, keepsTimes: false });
