@@ -25,10 +25,17 @@ export async function startedTogether(
 ): Promise<void> {
   const [only] = workers;
   if (only !== undefined && workers.length === 1) return only.call('reached', count);
-  // How several of them share the work is not known before.
+  // How several of them share the work is not known before. Asking costs them time, so that they are asked more often only
+  // when the end is near.
+  let before = 0;
+  let pauseMs = 100;
   for (;;) {
     const counts = await Promise.all(workers.map((worker) => worker.call('startedCount')));
-    if (counts.reduce((sum, one) => sum + one, 0) >= count) return;
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    const started = counts.reduce((sum, one) => sum + one, 0);
+    if (started >= count) return;
+    const roundsLeft = (count - started) / Math.max(1, started - before);
+    if (roundsLeft < 2) pauseMs = 5;
+    before = started;
+    await new Promise((resolve) => setTimeout(resolve, pauseMs));
   }
 }
