@@ -29,7 +29,7 @@ import { checkJobId, idFromPageToken, inputInvalid, pageSizeOf, pageTokenOf } fr
 import { JobReader } from './job-reader.ts';
 import { jobStateOf, jobStatusOf, leaseStatusOf } from './job-status.ts';
 import { readLog } from './read-log.ts';
-import { JobSubmitter } from './submit-jobs.ts';
+import { createJobSubmitter, type JobSubmitter } from './submit-jobs.ts';
 import { watchJob } from './watch-job.ts';
 
 type Call = StoreContext & { readonly signal: AbortSignal };
@@ -76,7 +76,7 @@ export function registerControlService(
   router.service(JobService, {
     submitJobs: (request, context) =>
       unary(context, async (call) =>
-        create(SubmitJobsResponseSchema, { jobIds: [...(await service.submitter.submit(request, call))] }),
+        create(SubmitJobsResponseSchema, { jobIds: [...(await service.submitter.submit(request.jobs, call))] }),
       ),
     getJob: (request, context) =>
       unary(context, async (call) => {
@@ -142,9 +142,9 @@ class ControlService {
     this.#logger = deps.logger ?? silentLogger;
     this.pools = definePools(options.pools ?? []);
     this.#watchSpacingMs = options.watchSpacingMs ?? 100;
-    const { followersMax = 1_024, pollMs = 1_000, unplannedSource = 'job' } = options;
+    const { followersMax = 1_024, pollMs = 1_000 } = options;
     this.followers = new Followers(deps.store.signals, this.clock, followersMax, pollMs);
-    this.submitter = new JobSubmitter({ ...deps, unplannedSource, clock: this.clock, logger: this.#logger });
+    this.submitter = createJobSubmitter(deps, options);
   }
 
   reader(): JobReader {

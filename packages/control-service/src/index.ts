@@ -1,2 +1,3 @@
 export type { ControlServiceDeps, ControlServiceOptions } from './control-service-options.ts';
 export { registerControlService } from './control-service.ts';
+export { createJobSubmitter, type JobSubmitter, type JobSubmitterDeps } from './submit-jobs.ts';

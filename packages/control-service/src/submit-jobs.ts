@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Any } from '@bufbuild/protobuf/wkt';
-import type { SubmitJobsRequest } from '@drover/control-api';
 import type { JobSubmission } from '@drover/control-api';
 import {
   isDroverError,
+  silentLogger,
+  systemClock,
   payloadTypeOf,
   type AssignedAttempt,
   type Clock,
@@ -15,7 +17,7 @@ import {
 import { checkRequirements } from '@drover/lease-matching';
 import type { JobDraft, StoreContext, SubmittedJob } from '@drover/lease-store';
 import { leasePinOwner, payloadPinMs, withReferencedPayload } from '@drover/task-sources';
-import type { ControlServiceDeps } from './control-service-options.ts';
+import type { ControlServiceDeps, ControlServiceOptions } from './control-service-options.ts';
 import { inputInvalid } from './input-errors.ts';
 import { SubmitBatcher, type StoredSubmission } from './submit-batcher.ts';
 import { uuidV7 } from './uuid-v7.ts';
@@ -32,11 +34,28 @@ const unplanned: Pick<PlannedLease, 'runLimitMs' | 'cancelGraceMs' | 'retry'> = 
   retry: { attemptsMax: 2, after: ['lost', 'failed'], onFailedWork: false, backoffMs: 1_000 },
 };
 
-/** What a submitter works with. */
-export interface SubmitterDeps extends Pick<ControlServiceDeps, 'store' | 'planners' | 'placement' | 'blobs'> {
-  readonly unplannedSource: string;
-  readonly clock: Clock;
-  readonly logger: Logger;
+/** What a submitter works with; as in the deps of the service. */
+export type JobSubmitterDeps = Pick<ControlServiceDeps, 'planners' | 'placement' | 'blobs' | 'clock' | 'logger'> & {
+  readonly store: Pick<ControlServiceDeps['store'], 'jobs' | 'signals'>;
+};
+
+/** Submits jobs from the server's own process, as `SubmitJobs` does for others. */
+export interface JobSubmitter {
+  /**
+   * Stores jobs, all or none, and resolves with their ids in the same order when they are stored; leases that could be bound
+   * to a waiting agent are on their way to it then. Rejects with what `SubmitJobs` answers: `fix-input` for what is not
+   * right, `unavailable` if nobody can say whether it is stored, for which a request id makes a second call safe. An abort
+   * counts until the transaction starts.
+   */
+  submit(jobs: readonly JobSubmission[], context: StoreContext): Promise<readonly string[]>;
+}
+
+/** Makes a {@link JobSubmitter}. One for each process: submissions that come at the same time share a commit. */
+export function createJobSubmitter(
+  deps: JobSubmitterDeps,
+  options: Pick<ControlServiceOptions, 'unplannedSource'> = {},
+): JobSubmitter {
+  return new BatchingJobSubmitter(deps, options.unplannedSource ?? 'job');
 }
 
 interface PlannedJob {
@@ -45,22 +64,27 @@ interface PlannedJob {
   readonly drafts: readonly LeaseDraft[];
 }
 
-/** Stores submissions, all or none; what can be bound to a waiting agent is bound in the same commit. */
-export class JobSubmitter {
-  readonly #deps: SubmitterDeps;
+/** What can be bound to a waiting agent is bound in the same commit. */
+class BatchingJobSubmitter implements JobSubmitter {
+  readonly #deps: JobSubmitterDeps;
+  readonly #unplannedSource: string;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
   readonly #planners: ReadonlyMap<string, JobPlanner>;
   readonly #batcher: SubmitBatcher;
 
-  constructor(deps: SubmitterDeps) {
+  constructor(deps: JobSubmitterDeps, unplannedSource: string) {
     this.#deps = deps;
+    this.#unplannedSource = unplannedSource;
+    this.#clock = deps.clock ?? systemClock;
+    this.#logger = deps.logger ?? silentLogger;
     this.#batcher = new SubmitBatcher(deps.store.jobs);
     this.#planners = new Map(deps.planners.map((planner) => [planner.payloadType, planner]));
   }
 
-  /** The ids of the jobs, in the order of the submissions. Throws with advice `fix-input` for what is not right. */
-  async submit(request: SubmitJobsRequest, context: StoreContext): Promise<readonly string[]> {
+  async submit(submissions: readonly JobSubmission[], context: StoreContext): Promise<readonly string[]> {
     const { placement, blobs } = this.#deps;
-    const planned = this.#plan(request.jobs);
+    const planned = this.#plan(submissions);
     const pinned: string[] = [];
     const release = (owners: readonly string[]): void => {
       for (const owner of owners) blobs?.unpin(owner).catch((error: unknown) => this.#logUnpin(owner, error));
@@ -93,6 +117,9 @@ export class JobSubmitter {
       reservation?.confirm(stored.assigned);
       this.#announce(drafts, stored.jobs, stored.assigned);
       release(repeatedPins(drafts, stored.jobs, pinned));
+      // HTTP/2 sends at the end of a turn of the event loop: the offers leave in this one, and not behind the work of
+      // answering the caller, which takes as long as all that happened to them.
+      if (stored.assigned.length > 0) await nextTurn();
       return stored.jobs.map(({ jobId }) => jobId);
     } catch (error) {
       // A call that nobody answered may have stored the jobs: their pins end by themselves.
@@ -133,11 +160,11 @@ export class JobSubmitter {
     const leases: readonly PlannedLease[] = planner?.plan(payload) ?? [
       { name, payload, requirements: {}, ...unplanned },
     ];
-    const source = planner?.source ?? this.#deps.unplannedSource;
+    const source = planner?.source ?? this.#unplannedSource;
     if (leases.length < 1 || leases.length > leasesMax) {
       throw inputInvalid('TOO_MANY_LEASES', where, `it becomes ${leases.length} leases`, `1 to ${leasesMax}`);
     }
-    const nowMs = this.#deps.clock.wallMs();
+    const nowMs = this.#clock.wallMs();
     const drafts = leases.map((lease) => {
       checkRequirements(lease.requirements);
       return { ...lease, leaseId: uuidV7(nowMs), priority, source };
@@ -183,7 +210,7 @@ export class JobSubmitter {
   }
 
   #logUnpin(owner: string, error: unknown): void {
-    this.#deps.logger.warn({ err: error, owner }, 'blobs of a submission stay pinned until they expire');
+    this.#logger.warn({ err: error, owner }, 'blobs of a submission stay pinned until they expire');
   }
 }
 

@@ -1,12 +1,13 @@
 import { createClient, type Client, type Interceptor, type Transport } from '@connectrpc/connect';
-import { createConnectTransport, createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node';
+import { createConnectTransport, Http2SessionManager } from '@connectrpc/connect-node';
 import type { ClientHttp2Session, ClientHttp2Stream, SecureClientSessionOptions } from 'node:http2';
 import { DroverError, silentLogger, systemClock, type Clock, type LeaseClient, type Logger } from '@drover/lease-kit';
+import { openBidiCall } from '@drover/grpc-streams';
 import { LeaseService } from '@drover/lease-protocol';
 import { droverErrorFromConnect } from '@drover/rpc-errors';
 import { LinkMode, type PollFallbackOptions } from './link-mode.ts';
 import { openPollLink } from './poll-link.ts';
-import { openStreamLink } from './stream-link.ts';
+import { openStreamLink, type Exchange } from './stream-link.ts';
 
 /** The part of TLS that a client may set, with Node's meaning. Used when the URL is `https:`. */
 export type LeaseClientTls = Pick<
@@ -57,7 +58,8 @@ export const defaultMessageSizeMaxBytes = 4 * 1024 * 1024;
 
 /**
  * A server as its agents call it, on one connection. Unary calls use the Connect protocol, which needs no HTTP trailers:
- * some proxies drop them. Streams use gRPC, which servers can hold open by the thousand at the least cost. The connection is made by the first call and made again by the first call after
+ * some proxies drop them. Streams use gRPC, which servers can hold open by the thousand at the least cost. The connection is made by
+ * the first call and made again by the first call after
  * it broke. Calls throw DroverErrors: the server's own, `MESSAGE_TOO_LARGE`, or `RPC_…` for what happened on the way.
  * Aborting a call's signal makes it reject with advice `cancelled`. Throws `LEASE_CLIENT_INVALID` for a URL that is none.
  */
@@ -76,7 +78,7 @@ export function createLeaseClient(options: LeaseClientOptions, deps: LeaseClient
   const alwaysPolls = options.httpVersion === '1.1';
   const connection = deps.transport ? undefined : connect(options);
   const rpc: Client<typeof LeaseService> = createClient(LeaseService, deps.transport ?? connection!.unary);
-  const streams = createClient(LeaseService, deps.transport ?? connection!.streams);
+  const exchange = connection?.exchange ?? ((requests, { signal }) => rpc.exchangeLeases(requests, { signal }));
 
   const call = async <T>(promise: Promise<T>): Promise<T> => {
     try {
@@ -104,7 +106,7 @@ export function createLeaseClient(options: LeaseClientOptions, deps: LeaseClient
       if (alwaysPolls || untilMs !== undefined) {
         return openPollLink({ rpc, mode, clock, untilMs, waitMs: fallback.waitMs, callTimeoutMs }, signal);
       }
-      return openStreamLink({ rpc: streams, mode, clock, ...fallback }, signal);
+      return openStreamLink({ exchange, mode, clock, ...fallback }, signal);
     },
     get linkMode() {
       return alwaysPolls || mode.pollUntilMs !== undefined ? 'polling' : 'stream';
@@ -116,7 +118,8 @@ export function createLeaseClient(options: LeaseClientOptions, deps: LeaseClient
 
 interface Connection {
   readonly unary: Transport;
-  readonly streams: Transport;
+  /** Absent: through {@link unary}, which has no other way either. */
+  readonly exchange?: Exchange;
   close(): void;
 }
 
@@ -140,7 +143,7 @@ function connect(options: LeaseClientOptions): Connection {
   };
   if (options.httpVersion === '1.1') {
     const transport = createConnectTransport({ ...common, httpVersion: '1.1', nodeOptions: { ...options.tls } });
-    return { unary: transport, streams: transport, close: () => undefined };
+    return { unary: transport, close: () => undefined };
   }
   const sessionManager = new GuardedSessionManager(
     options.baseUrl,
@@ -149,7 +152,14 @@ function connect(options: LeaseClientOptions): Connection {
   );
   return {
     unary: createConnectTransport({ ...common, httpVersion: '2', sessionManager }),
-    streams: createGrpcTransport({ ...common, sessionManager }),
+    exchange: (requests, { signal }) =>
+      openBidiCall(LeaseService.method.exchangeLeases, requests, {
+        connection: sessionManager,
+        headers: headersOf(),
+        readMaxBytes: messageSizeMaxBytes,
+        writeMaxBytes: messageSizeMaxBytes,
+        signal,
+      }),
     close: () => sessionManager.abort(),
   };
 }

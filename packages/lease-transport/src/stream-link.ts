@@ -1,13 +1,18 @@
-import type { Client } from '@connectrpc/connect';
 import { DroverError, type Clock, type LeaseLink, type ScheduledCall } from '@drover/lease-kit';
-import type { ExchangeLeasesResponse, LeaseService } from '@drover/lease-protocol';
+import type { ExchangeLeasesRequest, ExchangeLeasesResponse } from '@drover/lease-protocol';
 import { droverErrorFromConnect } from '@drover/rpc-errors';
 import type { LinkMode } from './link-mode.ts';
 import { OutgoingExchange } from './outgoing-exchange.ts';
 
+/** The call that a stream is: requests go as they come, answers come until the signal is aborted. */
+export type Exchange = (
+  requests: AsyncIterable<ExchangeLeasesRequest>,
+  options: { readonly signal: AbortSignal },
+) => AsyncIterable<ExchangeLeasesResponse>;
+
 /** What a stream link needs from its client. */
 export interface StreamLinkDeps {
-  readonly rpc: Client<typeof LeaseService>;
+  readonly exchange: Exchange;
   readonly mode: LinkMode;
   readonly clock: Clock;
   readonly firstAnswerMs: number;
@@ -16,7 +21,7 @@ export interface StreamLinkDeps {
 
 /** Opens a bidirectional stream as a link. It tells `mode` how streams fare on the way to this server. */
 export function openStreamLink(deps: StreamLinkDeps, signal: AbortSignal): LeaseLink {
-  const { rpc, mode, clock } = deps;
+  const { exchange, mode, clock } = deps;
   const outgoing = new OutgoingExchange();
   const ended = new AbortController();
   const onAbort = () => void close();
@@ -61,7 +66,7 @@ export function openStreamLink(deps: StreamLinkDeps, signal: AbortSignal): Lease
 
   async function* messages(): AsyncGenerator<ExchangeLeasesResponse> {
     try {
-      for await (const message of rpc.exchangeLeases(outgoing.stream(onTaken), { signal: ended.signal })) {
+      for await (const message of exchange(outgoing.stream(onTaken), { signal: ended.signal })) {
         if (!answered) {
           answered = true;
           noAnswer?.cancel();

@@ -32,10 +32,20 @@ export function errorInterceptor({ logger = silentLogger }: ErrorInterceptorDeps
   };
 }
 
-async function* convertErrors<T>(messages: AsyncIterable<T>, convert: (error: unknown) => Error): AsyncIterable<T> {
-  try {
-    yield* messages;
-  } catch (error) {
+/** Bare iterators: an async generator costs memory for as long as a stream is open, and turns of the queue for each message. */
+function convertErrors<T>(messages: AsyncIterable<T>, convert: (error: unknown) => Error): AsyncIterable<T> {
+  const rethrow = (error: unknown): never => {
     throw convert(error);
-  }
+  };
+  return {
+    [Symbol.asyncIterator]() {
+      const inner = messages[Symbol.asyncIterator]();
+      return {
+        next: () => inner.next().catch(rethrow),
+        return: (value?: unknown) =>
+          inner.return?.(value).catch(rethrow) ?? Promise.resolve({ done: true as const, value: undefined }),
+        throw: (error: unknown) => inner.throw?.(error).catch(rethrow) ?? Promise.reject(convert(error)),
+      };
+    },
+  };
 }

@@ -18,9 +18,9 @@ import {
   type StreamResponse,
 } from '@connectrpc/connect';
 import { contentTypeProto, parseTimeout, setTrailerStatus } from '@connectrpc/connect/protocol-grpc';
+import { envelope, EnvelopeReader } from '@drover/grpc-streams';
 import { callValues } from '../principal.ts';
 import type { RpcHostLimits } from '../rpc-host-limits.ts';
-import { EnvelopeReader } from './envelope-reader.ts';
 import { GrpcCallContext } from './grpc-call-context.ts';
 
 /** A bidirectional method and who implements it. */
@@ -77,9 +77,10 @@ export class GrpcBidiCalls {
     const { method, implementation } = bidi;
     const { limits, gate, interceptors } = this.#deps;
     const call = new AbortController();
-    const requests = new EnvelopeReader(stream, bidi.readMaxBytes ?? limits.messageReceiveSizeBytesMax, (payload) =>
-      fromBinary(method.input, payload),
-    );
+    const requests = new EnvelopeReader(stream, {
+      sizeBytesMax: bidi.readMaxBytes ?? limits.messageReceiveSizeBytesMax,
+      parse: (payload) => fromBinary(method.input, payload),
+    });
     call.signal.addEventListener('abort', () => requests.fail(call.signal.reason as Error), { once: true });
     const timeout = parseTimeout(headers['grpc-timeout']?.toString() ?? null, limits.callTimeoutMsMax);
     const timer =
@@ -130,12 +131,8 @@ export class GrpcBidiCalls {
     }
     if (stream.destroyed) throw context.signal.reason ?? new ConnectError('The caller went away.', Code.Canceled);
     if (!stream.headersSent) respond(stream, context);
-    const envelope = Buffer.allocUnsafe(5 + payload.length);
-    envelope[0] = 0;
-    envelope.writeUInt32BE(payload.length, 1);
-    envelope.set(payload, 5);
     // 'close' aborts the signal: a caller that reads nothing and goes away must not hold the handler for ever.
-    if (!stream.write(envelope)) await once(stream, 'drain', { signal: context.signal });
+    if (!stream.write(envelope(payload))) await once(stream, 'drain', { signal: context.signal });
   }
 }
 

@@ -1,4 +1,7 @@
-import { registerControlService } from '@drover/control-service';
+import { create } from '@bufbuild/protobuf';
+import { anyPack, EmptySchema } from '@bufbuild/protobuf/wkt';
+import { JobSubmissionSchema } from '@drover/control-api';
+import { createJobSubmitter, registerControlService, type JobSubmitter } from '@drover/control-service';
 import { agentActsForItself, createLeaseServer } from '@drover/lease-server';
 import type { AttemptStore, DroverStore, JobStore } from '@drover/lease-store';
 import { createPostgresStore } from '@drover/lease-store-postgres';
@@ -10,6 +13,7 @@ import type { HandlerContext } from '@connectrpc/connect';
 import { serveParent } from '../child-process.ts';
 import { agentIdHeader } from '../agent-id-header.ts';
 import { monotonicMs } from '../monotonic-ms.ts';
+import { handInMany } from '../measure-latency.ts';
 import { NotedMoments } from '../noted-moments.ts';
 import { benchSource } from '../noop-lease-type.ts';
 import { processUse, type ProcessUse } from '../process-use.ts';
@@ -43,6 +47,7 @@ export type DroverServerMethods = typeof methods;
 const stored: StoredLease[] = [];
 const endStored = new NotedMoments();
 const running = new AsyncDisposableStack();
+let submitter: JobSubmitter | undefined;
 let status: (() => ReturnType<ReturnType<typeof createLeaseServer>['status']>) | undefined;
 
 /** Composes the server as `apps/server` does, without the content store and the job lease type. */
@@ -55,6 +60,7 @@ async function start(options: DroverServerStart): Promise<{ readonly url: string
   const source = createQueueTaskSource({ name: benchSource }, { queue: store.queue, signals: store.signals });
   const server = running.use(createLeaseServer({}, { store, sources: [source], authorizeAgent: agentActsForItself }));
   status = () => server.status();
+  submitter = createJobSubmitter({ store, planners: [], placement: server.placement });
   const principalOf = (context: HandlerContext) => principalFrom(context.values);
   const host = running.use(
     createRpcHost(
@@ -106,10 +112,29 @@ function withTimes(store: DroverStore): DroverStore {
   return { ...store, jobs, attempts };
 }
 
+const submission = create(JobSubmissionSchema, { name: 'noop', payload: anyPack(EmptySchema, create(EmptySchema)) });
+
+/** Submits in this process, as a service does that mounts the server. */
+const submitOne = (): Promise<readonly string[]> =>
+  submitter!.submit([submission], { principal: { kind: 'service', id: 'bench' } });
+
+/** Submits one and answers when the end is stored that is the `count`th since the process started. */
+async function runOne(count: number): Promise<{ readonly callMs: number; readonly stored: StoredLease }> {
+  const callMs = monotonicMs();
+  await submitOne();
+  await endStored.reached(count);
+  return { callMs, stored: stored.at(-1)! };
+}
+
 const methods = {
   start,
   status: () => status?.(),
-  takeStored: () => stored.splice(0),
+  runOne,
+  async warmUp({ count, clients }: { readonly count: number; readonly clients: number }) {
+    await handInMany(count, clients, submitOne);
+    await endStored.reached(count);
+  },
+  lastStored: () => stored.at(-1)!,
   endsReached: (count: number) => endStored.reached(count),
   takeEnds: () => endStored.takeTimes(),
   use: (options: { readonly collectsGarbage: boolean }): Promise<ProcessUse> => processUse(options),

@@ -1,0 +1,3 @@
+export { envelope } from './envelope.ts';
+export { EnvelopeReader, type EnvelopeReaderOptions } from './envelope-reader.ts';
+export { openBidiCall, type BidiCallOptions, type BidiConnection } from './open-bidi-call.ts';
