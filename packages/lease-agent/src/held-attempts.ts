@@ -65,6 +65,9 @@ export interface HeldAttemptsDeps extends OutcomeDeps {
   readonly emit: (event: LeaseAgentEvent) => void;
 }
 
+/** Most attempts that are read before they are offered; the bound stands in the proto. */
+const foreseenMax = 16;
+
 const stopMessages: Readonly<Record<StopCause, string>> = {
   cancelled: 'the lease is no longer wanted',
   orphaned: 'the server does not know the attempt',
@@ -83,11 +86,24 @@ const refusals: Readonly<Record<RefusalCause, Unreadable>> = {
 export class HeldAttempts {
   readonly #held = new Map<string, HeldAttempt>();
   readonly #deps: HeldAttemptsDeps;
+  readonly #foreseen = new Map<string, ReturnType<typeof readWork>>();
   #running = 0;
   #idle: (() => void)[] = [];
 
   constructor(deps: HeldAttemptsDeps) {
     this.#deps = deps;
+  }
+
+  /**
+   * Reads the work of attempts that may be offered soon, so that it is at hand when they are. Keeps those of the newest call
+   * alone; what cannot be read is read again when it is offered.
+   */
+  foresee(entries: readonly ServerLease[]): void {
+    this.#foreseen.clear();
+    for (const entry of entries.slice(0, foreseenMax)) {
+      const name = keyString(entry);
+      if (entry.work.case && !this.#held.has(name)) this.#foreseen.set(name, this.#readWork(entry));
+    }
   }
 
   /** Remembers what the server says of attempts that are new here. */
@@ -208,6 +224,15 @@ export class HeldAttempts {
   }
 
   #read(entry: ServerLease): ReturnType<typeof readWork> {
+    const name = keyString(entry);
+    const foreseen = this.#foreseen.get(name);
+    if (foreseen === undefined) return this.#readWork(entry);
+    this.#foreseen.delete(name);
+    if (foreseen instanceof Promise) return foreseen.then((work) => ('code' in work ? this.#readWork(entry) : work));
+    return 'code' in foreseen ? this.#readWork(entry) : foreseen;
+  }
+
+  #readWork(entry: ServerLease): ReturnType<typeof readWork> {
     const { registry, blobs, clock, payloadSizeBytesMax, signal } = this.#deps;
     return readWork(entry, { registry, blobs, clock, payloadSizeBytesMax, signal });
   }

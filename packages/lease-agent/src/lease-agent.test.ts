@@ -13,7 +13,7 @@ import {
   type LeaseHandler,
   type LeaseTypeOptions,
 } from '@drover/lease-kit';
-import { AgentCondition, Outcome, type AgentLease } from '@drover/lease-protocol';
+import { AgentCondition, BlobDigestSchema, Outcome, type AgentLease } from '@drover/lease-protocol';
 import type { AttemptEnding } from '@drover/reconciler-state-machine';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { AgentJournal } from './agent-journal.ts';
@@ -451,6 +451,62 @@ describe('large things', () => {
     const ending = await server.ended(server.offerDigest(digest));
     if (code === undefined) expect(outputOf(ending)).toBe('from a blob');
     else expect(reportOf(ending).reason?.code).toBe(code);
+  });
+});
+
+describe('work that is foretold', () => {
+  const packed = anyPack(StringValueSchema, create(StringValueSchema, { value: 'foretold' }));
+  const bytes = toBinary(AnySchema, packed);
+  const digest = { hash: createHash('sha256').update(bytes).digest('hex'), sizeBytes: bytes.length };
+  const work = {
+    case: 'payloadDigest' as const,
+    value: create(BlobDigestSchema, { hash: digest.hash, sizeBytes: BigInt(digest.sizeBytes) }),
+  };
+
+  /** An agent whose blob store answers with what `answers` holds, in order. */
+  async function agentWithBlobs(...answers: (Uint8Array | DroverError)[]) {
+    const asked = Array.from(answers, () => Promise.withResolvers<void>());
+    let reads = 0;
+    const blobs = {
+      read() {
+        const answer = answers[reads];
+        asked[reads++]?.resolve();
+        return answer instanceof Uint8Array ? Promise.resolve(answer) : Promise.reject(answer ?? new Error('too many'));
+      },
+      write: () => Promise.resolve(),
+    };
+    const { agent } = await startAgent([echoHandler()], {}, { blobs });
+    await server.until(() => server.received.length > 0);
+    return { agent, asked: asked.map(({ promise }) => promise), reads: () => reads };
+  }
+
+  test('is read before it is offered, once', async () => {
+    const { asked, reads } = await agentWithBlobs(bytes);
+    server.foretell('lease-1', work);
+    await asked[0];
+    expect(outputOf(await server.ended(server.offerDigest(digest, { leaseId: 'lease-1' })))).toBe('foretold');
+    expect(reads()).toBe(1);
+  });
+
+  test('is read again if it could not be read before', async () => {
+    const gone = new DroverError({ code: 'BLOB_NOT_FOUND', advice: 'not-found', message: 'none' });
+    const { asked, reads } = await agentWithBlobs(gone, bytes);
+    server.foretell('lease-1', work);
+    await asked[0];
+    expect(outputOf(await server.ended(server.offerDigest(digest, { leaseId: 'lease-1' })))).toBe('foretold');
+    expect(reads()).toBe(2);
+  });
+
+  test('is nothing before it is offered: not started, not said', async () => {
+    const { agent, asked } = await agentWithBlobs(bytes, bytes);
+    server.foretell('lease-1', work);
+    await asked[0];
+    // Another one's whole life passes.
+    expect(outputOf(await server.ended(server.offerDigest(digest)))).toBe('foretold');
+    expect(agent.status().attempts.map(({ leaseId }) => leaseId)).not.toContain('lease-1');
+    expect(
+      JSON.stringify(server.received, (_, value: unknown) => (typeof value === 'bigint' ? 0 : value)),
+    ).not.toContain('lease-1');
   });
 });
 

@@ -282,6 +282,7 @@ class MachineAgent implements LeaseAgent {
       description: this.#checked.description,
       post,
       emit,
+      onUpcoming: (entries) => held.foresee(entries),
       onEntries: (entries) => held.learn(entries),
       onSession: (session) => this.#sessionChanged(session),
     });

@@ -22,6 +22,8 @@ export interface SessionCallerDeps {
   readonly description: AgentDescription;
   readonly post: (event: AgentEvent<AgentLease>) => void;
   readonly emit: (event: LeaseAgentEvent) => void;
+  /** Attempts that may be offered soon; the machine does not hear of them. */
+  readonly onUpcoming: (entries: readonly ServerLease[]) => void;
   /** Entries of a whole copy, before the machine hears of it. */
   readonly onEntries: (entries: readonly ServerLease[]) => void;
   readonly onSession: (session: OpenedSession | undefined) => void;
@@ -116,6 +118,8 @@ export class SessionCaller {
     try {
       for await (const message of link.messages) {
         if (this.#link !== link) return;
+        if (message.upcoming.length > 0) this.#deps.onUpcoming(message.upcoming);
+        if (message.copy === undefined && message.upcoming.length > 0) continue;
         const { copy, entries } = serverCopyFromWire(message.copy);
         this.#deps.onEntries(entries);
         post({ type: 'copy-received', copy, nowMs: clock.monotonicMs() });

@@ -1,4 +1,4 @@
-import type { AgentView, AssignedAttempt, LeaseRequirements } from '@drover/lease-kit';
+import type { AgentView, AssignedAttempt, LeaseDraft, LeaseRequirements } from '@drover/lease-kit';
 import type { AttemptOutcome, AttemptWriteResult, BoundAttemptRecord, SessionRef } from '@drover/lease-store';
 import type { ExchangeLeasesResponse } from '@drover/lease-protocol';
 import {
@@ -16,7 +16,7 @@ import {
 } from '@drover/reconciler-state-machine';
 import { countResources, resourcesLeft, type AgentTraits } from '@drover/task-sources';
 import { heldAttempt, type HeldAttempt } from './held-attempt.ts';
-import { serverCopyToWire, type AgentReport } from './wire-copies.ts';
+import { serverCopyToWire, upcomingMax, upcomingToWire, type AgentReport } from './wire-copies.ts';
 
 /** Whether an agent takes new work. */
 export type AgentCondition = 'ready' | 'busy' | 'stopping' | 'unhealthy';
@@ -25,6 +25,8 @@ export type AgentCondition = 'ready' | 'busy' | 'stopping' | 'unhealthy';
 export interface SessionLink {
   /** Takes the place of a copy that has not left. */
   put(copy: () => ExchangeLeasesResponse): void;
+  /** Carries something beside the copies now or not at all. */
+  hint(message: () => ExchangeLeasesResponse): void;
   end(error?: unknown): void;
 }
 
@@ -270,6 +272,16 @@ export class LeaseSession {
   reserve(leaseId: string, requirements: LeaseRequirements): void {
     this.#reserved.set(leaseId, requirements);
     this.#count(requirements, 1);
+  }
+
+  /**
+   * Tells an agent that rests what it is about to be offered: it reads the work while the commit is under way. One that has
+   * work is awake and has better things to do.
+   */
+  foretell(drafts: readonly LeaseDraft[]): void {
+    if (this.held.size > 0 || drafts.length > upcomingMax || this.#link === undefined) return;
+    const bytes = drafts.reduce((sum, { payload }) => sum + payload.value.byteLength, 0);
+    if (bytes <= this.#workBytesMax) this.#link.hint(() => upcomingToWire(drafts));
   }
 
   /** Frees a place that was kept. */

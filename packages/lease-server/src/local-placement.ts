@@ -34,13 +34,18 @@ export function createLocalPlacement(deps: LocalPlacementDeps): ImmediatePlaceme
     reserve(drafts) {
       const places = new Map<string, { readonly session: LeaseSession; readonly draft: LeaseDraft }>();
       if (deps.open()) {
+        const foretold = new Map<LeaseSession, LeaseDraft[]>();
         for (const draft of drafts) {
           const session = placeFor(draft);
           if (session === undefined) continue;
+          const told = foretold.get(session);
+          if (told === undefined) foretold.set(session, [draft]);
+          else told.push(draft);
           places.set(draft.leaseId, { session, draft });
           session.reserve(draft.leaseId, draft.requirements);
           deps.loop.served(session, session.takesWork);
         }
+        for (const [session, told] of foretold) session.foretell(told);
       }
       return reservation(deps, places);
     },

@@ -28,6 +28,11 @@ export class OutgoingCopies implements AsyncIterableIterator<ExchangeLeasesRespo
     resolve({ done: false, value: copy() });
   }
 
+  /** Says something beside the copies, if the stream carries it at once; whatever waits for the stream matters more. */
+  hint(message: () => ExchangeLeasesResponse): void {
+    if (this.#waiter !== undefined) this.put(message);
+  }
+
   /** Nothing follows; with an error, the stream breaks with it. Idempotent. */
   end(error?: unknown): void {
     if (this.#ended) return;

@@ -48,6 +48,24 @@ describe('immediate placement', () => {
     await bench.until(() => server.status().hungry === 1);
   });
 
+  test('foretells the work to an agent that rests, and to no other', async () => {
+    const { bench, server, agent } = await hungryBench();
+    await using _bench = bench;
+    const lease = draft();
+    const reservation = server.placement.reserve([lease]);
+    await bench.until(() => agent.foretold.length === 1);
+    expect(agent.foretold[0]).toMatchObject({ leaseId: lease.leaseId, attempt: 1, work: { case: 'payload' } });
+    // Nothing follows from it.
+    expect(agent.running).toEqual([]);
+    const bindTo = reservation.bindings.get(lease.leaseId)!;
+    reservation.confirm(await bench.store.queue.enqueue([{ draft: lease, bindTo }], context));
+    await bench.until(() => agent.running.length === 1);
+    await bench.until(() => server.status().hungry === 1);
+    server.placement.reserve([draft()]).release();
+    await bench.quiet();
+    expect(agent.foretold).toHaveLength(1);
+  });
+
   test('whose lease the audit finds before the answer comes leaves its agent hungry for what is left', async () => {
     const { bench, server, agent } = await hungryBench();
     await using _bench = bench;

@@ -39,6 +39,11 @@ export class PollLink implements SessionLink {
     resolve(copy());
   }
 
+  /** A poll that is answered has to be made again: what can wait is not worth it. */
+  hint(): void {
+    return undefined;
+  }
+
   end(error?: unknown): void {
     const why = error ?? sessionUnknown(this.#session.sessionId, 'its polls were replaced by a stream');
     this.#ended ??= { error: why };

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { create } from '@bufbuild/protobuf';
 import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import { digestToWire } from '@drover/content-store';
+import type { AssignedAttempt, LeaseDraft } from '@drover/lease-kit';
 import {
   AgentState,
   BlobDigestSchema,
@@ -28,6 +29,9 @@ import {
 import { referencedDigest } from '@drover/task-sources';
 import type { HeldAttempt } from './held-attempt.ts';
 import { copyInvalid } from './session-errors.ts';
+
+/** Most attempts that an agent is told of ahead of their commit; the bound stands in the proto. */
+export const upcomingMax = 16;
 
 /** Most entries of one list; the bound stands in the proto. */
 export const listEntriesMax = 4_096;
@@ -141,6 +145,17 @@ function leasesToWire(
   });
 }
 
+/** Drafts whose first attempts are being bound, as their agent is told of them ahead of the commit. */
+export function upcomingToWire(drafts: readonly LeaseDraft[]): ExchangeLeasesResponse {
+  return create(ExchangeLeasesResponseSchema, {
+    upcoming: drafts.map((draft) => {
+      const wire = create(ServerLeaseSchema, { leaseId: draft.leaseId, attempt: 1, state: ServerState.OFFERED });
+      addWork(wire, draft);
+      return wire;
+    }),
+  });
+}
+
 function leaseToWire(lease: ServerLease, held: HeldAttempt | undefined, withWork: boolean): WireServerLease {
   const wire = create(ServerLeaseSchema, {
     leaseId: lease.leaseId,
@@ -153,21 +168,23 @@ function leaseToWire(lease: ServerLease, held: HeldAttempt | undefined, withWork
       message: held?.cancelReason || 'It is no longer wanted.',
     });
   }
-  if (held === undefined || !withWork) return wire;
-  const { attempt } = held;
-  const digest = referencedDigest(attempt.payload);
+  if (held !== undefined && withWork) addWork(wire, held.attempt);
+  return wire;
+}
+
+function addWork(
+  wire: WireServerLease,
+  work: Pick<AssignedAttempt, 'payload' | 'requirements' | 'runLimitMs' | 'cancelGraceMs'>,
+): void {
+  const digest = referencedDigest(work.payload);
   wire.work =
     digest === undefined
-      ? { case: 'payload', value: attempt.payload }
-      : {
-          case: 'payloadDigest',
-          value: create(BlobDigestSchema, digestToWire(digest)),
-        };
-  for (const [name, count] of Object.entries(attempt.requirements.resources ?? {})) {
+      ? { case: 'payload', value: work.payload }
+      : { case: 'payloadDigest', value: create(BlobDigestSchema, digestToWire(digest)) };
+  for (const [name, count] of Object.entries(work.requirements.resources ?? {})) {
     wire.resources[name] = BigInt(count);
   }
-  wire.exclusive = attempt.requirements.exclusive ?? false;
-  if (attempt.runLimitMs > 0) wire.runLimit = durationFromMs(attempt.runLimitMs);
-  wire.cancelGrace = durationFromMs(attempt.cancelGraceMs);
-  return wire;
+  wire.exclusive = work.requirements.exclusive ?? false;
+  if (work.runLimitMs > 0) wire.runLimit = durationFromMs(work.runLimitMs);
+  wire.cancelGrace = durationFromMs(work.cancelGraceMs);
 }

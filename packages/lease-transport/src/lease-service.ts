@@ -8,7 +8,7 @@ import {
   type ExchangeLeasesRequest,
   type ExchangeLeasesResponse,
 } from '@drover/lease-protocol';
-import { connectErrorFrom, droverErrorFromConnect } from '@drover/rpc-errors';
+import { connectErrorFrom, convertErrors, droverErrorFromConnect } from '@drover/rpc-errors';
 import { defaultMessageSizeMaxBytes } from './lease-client.ts';
 
 /** Bounds of the service. */
@@ -85,39 +85,17 @@ export function registerLeaseService(
   );
 }
 
-/** Written with bare iterators: an async generator for each direction of each idle stream would cost memory for nothing. */
+/** Without async generators: one for each direction of each idle stream would cost memory for nothing. */
 function exchange(
   endpoint: LeaseEndpoint,
   requests: AsyncIterable<ExchangeLeasesRequest>,
   contextOf: () => CallContext,
 ): AsyncIterable<ExchangeLeasesResponse> {
-  return {
-    [Symbol.asyncIterator]() {
-      let answers: AsyncIterator<ExchangeLeasesResponse>;
-      try {
-        const readable = withErrors(requests, droverErrorFromConnect);
-        answers = endpoint.exchange(readable, contextOf())[Symbol.asyncIterator]();
-      } catch (error) {
-        return { next: () => Promise.reject(connectErrorFrom(error)) };
-      }
-      return iteratorWithErrors(answers, connectErrorFrom);
-    },
-  };
-}
-
-function withErrors<T>(source: AsyncIterable<T>, convert: (error: unknown) => Error): AsyncIterable<T> {
-  return { [Symbol.asyncIterator]: () => iteratorWithErrors(source[Symbol.asyncIterator](), convert) };
-}
-
-function iteratorWithErrors<T>(source: AsyncIterator<T>, convert: (error: unknown) => Error): AsyncIterator<T> {
-  const rethrow = (error: unknown): never => {
-    throw convert(error);
-  };
-  return {
-    next: () => source.next().catch(rethrow),
-    return: (value) => (source.return ? source.return(value) : Promise.resolve({ done: true, value: undefined })),
-    throw: (error) => (source.throw ? source.throw(error).catch(rethrow) : Promise.reject(convert(error))),
-  };
+  const readable = convertErrors(requests, droverErrorFromConnect);
+  return convertErrors(
+    { [Symbol.asyncIterator]: () => endpoint.exchange(readable, contextOf())[Symbol.asyncIterator]() },
+    connectErrorFrom,
+  );
 }
 
 const invalid = (code: string, message: string): DroverError => new DroverError({ code, advice: 'fix-input', message });

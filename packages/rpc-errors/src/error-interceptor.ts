@@ -1,6 +1,7 @@
 import { Code, type Interceptor, type StreamResponse, type UnaryResponse } from '@connectrpc/connect';
 import { silentLogger, type Logger } from '@drover/lease-kit';
 import { connectErrorFrom } from './connect-error-from.ts';
+import { convertErrors } from './convert-errors.ts';
 
 /** Who works together in {@link errorInterceptor}. */
 export interface ErrorInterceptorDeps {
@@ -28,24 +29,20 @@ export function errorInterceptor({ logger = silentLogger }: ErrorInterceptorDeps
       throw convert(error, rpc);
     }
     if (!response.stream) return response;
-    return { ...response, message: convertErrors(response.message, (error) => convert(error, rpc)) };
-  };
-}
-
-/** Bare iterators: an async generator costs memory for as long as a stream is open, and turns of the queue for each message. */
-function convertErrors<T>(messages: AsyncIterable<T>, convert: (error: unknown) => Error): AsyncIterable<T> {
-  const rethrow = (error: unknown): never => {
-    throw convert(error);
-  };
-  return {
-    [Symbol.asyncIterator]() {
-      const inner = messages[Symbol.asyncIterator]();
-      return {
-        next: () => inner.next().catch(rethrow),
-        return: (value?: unknown) =>
-          inner.return?.(value).catch(rethrow) ?? Promise.resolve({ done: true as const, value: undefined }),
-        throw: (error: unknown) => inner.throw?.(error).catch(rethrow) ?? Promise.reject(convert(error)),
-      };
-    },
+    const { service, method } = response;
+    const message = convertErrors(response.message, (error) => convert(error, rpc));
+    // Not spread: the headers come into being when somebody looks at them.
+    return {
+      stream: true,
+      service,
+      method,
+      message,
+      get header() {
+        return response.header;
+      },
+      get trailer() {
+        return response.trailer;
+      },
+    };
   };
 }

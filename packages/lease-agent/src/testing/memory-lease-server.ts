@@ -10,6 +10,8 @@ import {
   ExchangeLeasesResponseSchema,
   OpenSessionRequestSchema,
   OpenSessionResponseSchema,
+  ServerLeaseSchema,
+  ServerState,
   type AgentCopy as WireAgentCopy,
   type AgentLease,
   type AppendLogRequest,
@@ -20,6 +22,7 @@ import {
   type LeaseProgress,
   type OpenSessionRequest,
   type OpenSessionResponse,
+  type ServerLease,
 } from '@drover/lease-protocol';
 import { keyString, type AttemptEnding, type AttemptKey } from '@drover/reconciler-state-machine';
 import { Mailbox } from './mailbox.ts';
@@ -101,6 +104,12 @@ export class MemoryLeaseServer implements LeaseEndpoint {
   ): MemoryAttempt {
     const { hash, sizeBytes } = blob;
     return this.#offer(create(BlobDigestSchema, { hash, sizeBytes: BigInt(sizeBytes) }), options);
+  }
+
+  /** Tells the agent of work that may be offered soon, if it has a link. */
+  foretell(leaseId: string, work: ServerLease['work']): void {
+    const upcoming = [create(ServerLeaseSchema, { leaseId, attempt: 1, state: ServerState.OFFERED, work })];
+    this.#session?.say(create(ExchangeLeasesResponseSchema, { upcoming }));
   }
 
   #offer(work: Any | BlobDigest, options: MemoryAttemptOptions): MemoryAttempt {

@@ -66,6 +66,11 @@ export class MemorySession {
     this.#link?.end(error);
   }
 
+  /** Says something beside the copies. */
+  say(response: ExchangeLeasesResponse): void {
+    this.#link?.put(response);
+  }
+
   last(): ExchangeLeasesResponse {
     return this.#last!;
   }

@@ -68,6 +68,8 @@ export class MachineAgent {
   readonly stops: (AttemptKey & { readonly cause: string })[] = [];
   /** What the server says of each attempt, newest first in every copy. */
   readonly seen = new Map<string, WireServerLease>();
+  /** Attempts that it was told of ahead of their commit. */
+  readonly foretold: WireServerLease[] = [];
   readonly errors: unknown[] = [];
   copiesReceived = 0;
   exited: string | undefined;
@@ -270,7 +272,9 @@ export class MachineAgent {
     else this.dispatch({ type: 'session-rejected', reason, nowMs });
   }
 
-  #receive({ copy }: ExchangeLeasesResponse): void {
+  #receive({ copy, upcoming }: ExchangeLeasesResponse): void {
+    this.foretold.push(...upcoming);
+    if (copy === undefined && upcoming.length > 0) return;
     this.copiesReceived += 1;
     const header = {
       sessionId: copy!.sessionId,

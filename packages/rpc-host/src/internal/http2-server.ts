@@ -12,6 +12,8 @@ export function createLowMemoryHttp2Server(limits: RpcHostLimits): Http2Server {
     maxOutstandingPings: 2,
     settings: {
       enablePush: false,
+      // Without HPACK's table, which a connection would keep for headers that an agent sends once.
+      headerTableSize: 0,
       maxConcurrentStreams: limits.streamsPerConnectionMax,
       maxHeaderListSize: limits.headerSizeBytesMax,
       initialWindowSize: limits.streamWindowSizeBytes,
