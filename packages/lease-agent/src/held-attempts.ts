@@ -86,7 +86,7 @@ const refusals: Readonly<Record<RefusalCause, Unreadable>> = {
 export class HeldAttempts {
   readonly #held = new Map<string, HeldAttempt>();
   readonly #deps: HeldAttemptsDeps;
-  readonly #foreseen = new Map<string, ReturnType<typeof readWork>>();
+  readonly #foreseen = new Map<string, { readonly entry: ServerLease; readonly work: ReturnType<typeof readWork> }>();
   #running = 0;
   #idle: (() => void)[] = [];
 
@@ -95,14 +95,14 @@ export class HeldAttempts {
   }
 
   /**
-   * Reads the work of attempts that may be offered soon, so that it is at hand when they are. Keeps those of the newest call
-   * alone; what cannot be read is read again when it is offered.
+   * Reads the work of attempts that may be offered soon, so that it is at hand when they are: on the same link, their offers
+   * need not bring it again. Keeps those of the newest call alone; what cannot be read is read again when it is offered.
    */
   foresee(entries: readonly ServerLease[]): void {
     this.#foreseen.clear();
     for (const entry of entries.slice(0, foreseenMax)) {
       const name = keyString(entry);
-      if (entry.work.case && !this.#held.has(name)) this.#foreseen.set(name, this.#readWork(entry));
+      if (entry.work.case && !this.#held.has(name)) this.#foreseen.set(name, { entry, work: this.#readWork(entry) });
     }
   }
 
@@ -112,7 +112,10 @@ export class HeldAttempts {
       const name = keyString(entry);
       const known = this.#held.get(name);
       if (known) known.cancelMessage = entry.cancelReason?.message ?? known.cancelMessage;
-      else if (entry.work.case) this.#held.set(name, held(entry, entry, undefined));
+      else {
+        const withWork = entry.work.case ? entry : this.#foreseen.get(name)?.entry;
+        if (withWork) this.#held.set(name, held(entry, withWork, undefined));
+      }
     }
   }
 
@@ -225,7 +228,7 @@ export class HeldAttempts {
 
   #read(entry: ServerLease): ReturnType<typeof readWork> {
     const name = keyString(entry);
-    const foreseen = this.#foreseen.get(name);
+    const foreseen = this.#foreseen.get(name)?.work;
     if (foreseen === undefined) return this.#readWork(entry);
     this.#foreseen.delete(name);
     if (foreseen instanceof Promise) return foreseen.then((work) => ('code' in work ? this.#readWork(entry) : work));

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { delay, type Clock, type Logger, type TaskSource } from '@drover/lease-kit';
 import { askSources, type AskOutcome, type Candidate } from '@drover/task-sources';
 import type { AgentPolicy } from './lease-server-options.ts';
@@ -129,8 +130,8 @@ export class AssignmentLoop {
 
   async #run(): Promise<void> {
     const { signal } = this.#stopping;
-    // What else this turn of the event loop brings belongs to the same round.
-    await Promise.resolve();
+    // What else this turn of the event loop brings belongs to the same round, and what it has to send goes first.
+    await nextTurn();
     while (this.#wanted.size > 0 && !signal.aborted) {
       const startMs = this.#deps.clock.monotonicMs();
       const sessions = [...this.#wanted].filter((session) => session.takesWork);

@@ -12,6 +12,11 @@ export interface HeldAttempt {
   readonly proven: boolean;
   /** Where it stood when it came from the store. */
   readonly initial: 'offered' | 'accepted' | 'cancelling';
+  /**
+   * The stream that has carried the work. What leaves on a stream arrives in order or not at all, and ends with it: later
+   * copies on the same one leave the work out, though the agent has not acknowledged it yet.
+   */
+  workSentOn: object | undefined;
   cancelWished: boolean;
   cancelReason: string;
   /** The job of its lease, once the store has said so. */
@@ -34,6 +39,7 @@ export function heldAttempt(
     workBytes: attempt.payload.value.byteLength + attempt.payload.typeUrl.length + 16,
     proven,
     initial,
+    workSentOn: undefined,
     cancelWished: initial === 'cancelling',
     cancelReason,
     jobId,

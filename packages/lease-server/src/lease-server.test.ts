@@ -26,6 +26,7 @@ describe('a lease', () => {
     await bench.until(() => agent.journal.size === 0);
     const record = await bench.store.jobs.lease(lease.leaseId, context);
     expect(record).toMatchObject({ state: 'ended', succeeded: true, attempts: [{ end: { outcome: 'completed' } }] });
+    await bench.until(() => server.status().hungry === 1);
     expect(server.status()).toMatchObject({ attempts: 0, pendingWrites: 0, hungry: 1, ready: true });
   });
 

@@ -21,12 +21,15 @@ import { serverCopyToWire, upcomingMax, upcomingToWire, type AgentReport } from 
 /** Whether an agent takes new work. */
 export type AgentCondition = 'ready' | 'busy' | 'stopping' | 'unhealthy';
 
+/** A copy, made when it leaves. `stream` is the one that carries it; a poll's answer may be lost, and names none. */
+export type CopyToSend = (stream?: object) => ExchangeLeasesResponse;
+
 /** Where a session's copies go: a stream, or whoever polls next. */
 export interface SessionLink {
   /** Takes the place of a copy that has not left. */
-  put(copy: () => ExchangeLeasesResponse): void;
-  /** Carries something beside the copies now or not at all. */
-  hint(message: () => ExchangeLeasesResponse): void;
+  put(copy: CopyToSend): void;
+  /** Carries something beside the copies now, and says true, or not at all. */
+  hint(message: () => ExchangeLeasesResponse): boolean;
   end(error?: unknown): void;
 }
 
@@ -83,7 +86,7 @@ export class LeaseSession {
   /** A newer session of this agent is known to exist. */
   superseded = false;
   /** The copy that left last, for a poll that has nothing new. */
-  lastCopy: { readonly revision: number; readonly response: () => ExchangeLeasesResponse } | undefined;
+  lastCopy: { readonly revision: number; readonly response: CopyToSend } | undefined;
   readonly #host: SessionHost;
   readonly #workBytesMax: number;
   readonly #state: ServerState<AgentReport>;
@@ -96,6 +99,8 @@ export class LeaseSession {
   #exclusive = 0;
   readonly #results = new Map<string, { readonly outcome: AttemptOutcome; readonly result: SettledResult }>();
   #link: SessionLink | undefined;
+  /** What the agent was foretold last, and on which stream. */
+  #foretold: { readonly stream: object; readonly leaseIds: ReadonlySet<string> } | undefined;
   #stepping = false;
   #view: AgentView | undefined;
 
@@ -169,7 +174,11 @@ export class LeaseSession {
   assign(attempts: readonly HeldAttempt[]): void {
     const fresh = attempts.filter(({ key }) => !this.held.has(key));
     if (fresh.length === 0 || this.ended) return;
-    for (const held of fresh) this.#untold.push(this.#hold(held));
+    for (const held of fresh) {
+      const { leaseId, attempt } = held.attempt;
+      if (attempt === 1 && this.#foretold?.leaseIds.has(leaseId)) held.workSentOn = this.#foretold.stream;
+      this.#untold.push(this.#hold(held));
+    }
     this.#tell();
     this.#host.changed(this);
   }
@@ -281,7 +290,9 @@ export class LeaseSession {
   foretell(drafts: readonly LeaseDraft[]): void {
     if (this.held.size > 0 || drafts.length > upcomingMax || this.#link === undefined) return;
     const bytes = drafts.reduce((sum, { payload }) => sum + payload.value.byteLength, 0);
-    if (bytes <= this.#workBytesMax) this.#link.hint(() => upcomingToWire(drafts));
+    if (bytes > this.#workBytesMax || !this.#link.hint(() => upcomingToWire(drafts))) return;
+    // The agent keeps what it was told last.
+    this.#foretold = { stream: this.#link, leaseIds: new Set(drafts.map(({ leaseId }) => leaseId)) };
   }
 
   /** Frees a place that was kept. */
@@ -341,7 +352,7 @@ export class LeaseSession {
   }
 
   #send(copy: ServerCopy): void {
-    const response = (): ExchangeLeasesResponse => serverCopyToWire(copy, this.held, this.#workBytesMax);
+    const response: CopyToSend = (stream) => serverCopyToWire(copy, this.held, this.#workBytesMax, stream);
     this.lastCopy = { revision: copy.revision, response };
     this.#link?.put(response);
   }

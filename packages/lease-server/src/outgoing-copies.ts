@@ -1,12 +1,13 @@
 import type { ExchangeLeasesResponse } from '@drover/lease-protocol';
+import type { CopyToSend, SessionLink } from './lease-session.ts';
 
 /**
  * What a stream still has to carry to its agent: at most one copy, since each replaces the one before. Converting it is put
  * off until the stream can carry it. An idle link is one small object and one pending promise.
  */
-export class OutgoingCopies implements AsyncIterableIterator<ExchangeLeasesResponse> {
+export class OutgoingCopies implements SessionLink, AsyncIterableIterator<ExchangeLeasesResponse> {
   readonly #closed: () => void;
-  #copy: (() => ExchangeLeasesResponse) | undefined;
+  #copy: CopyToSend | undefined;
   #waiter: PromiseWithResolvers<IteratorResult<ExchangeLeasesResponse>> | undefined;
   #ended = false;
   #error: unknown;
@@ -17,7 +18,7 @@ export class OutgoingCopies implements AsyncIterableIterator<ExchangeLeasesRespo
   }
 
   /** Takes the place of a copy that has not left. */
-  put(copy: () => ExchangeLeasesResponse): void {
+  put(copy: CopyToSend): void {
     if (this.#ended) return;
     if (this.#waiter === undefined) {
       this.#copy = copy;
@@ -25,12 +26,14 @@ export class OutgoingCopies implements AsyncIterableIterator<ExchangeLeasesRespo
     }
     const { resolve } = this.#waiter;
     this.#waiter = undefined;
-    resolve({ done: false, value: copy() });
+    resolve({ done: false, value: copy(this) });
   }
 
   /** Says something beside the copies, if the stream carries it at once; whatever waits for the stream matters more. */
-  hint(message: () => ExchangeLeasesResponse): void {
-    if (this.#waiter !== undefined) this.put(message);
+  hint(message: () => ExchangeLeasesResponse): boolean {
+    if (this.#waiter === undefined || this.#ended) return false;
+    this.put(message);
+    return true;
   }
 
   /** Nothing follows; with an error, the stream breaks with it. Idempotent. */
@@ -59,7 +62,7 @@ export class OutgoingCopies implements AsyncIterableIterator<ExchangeLeasesRespo
     if (this.#copy !== undefined) {
       const copy = this.#copy;
       this.#copy = undefined;
-      return Promise.resolve({ done: false, value: copy() });
+      return Promise.resolve({ done: false, value: copy(this) });
     }
     this.#waiter = Promise.withResolvers();
     return this.#waiter.promise;

@@ -1,6 +1,6 @@
 import type { Clock, ScheduledCall } from '@drover/lease-kit';
 import type { ExchangeLeasesResponse } from '@drover/lease-protocol';
-import type { LeaseSession, SessionLink } from './lease-session.ts';
+import type { CopyToSend, LeaseSession, SessionLink } from './lease-session.ts';
 import { sessionUnknown } from './session-errors.ts';
 
 /** A copy that was answered and is not acknowledged is answered again after this: its acknowledgement may be on its way. */
@@ -18,7 +18,7 @@ interface Waiter {
 export class PollLink implements SessionLink {
   readonly #session: LeaseSession;
   readonly #clock: Clock;
-  #copy: (() => ExchangeLeasesResponse) | undefined;
+  #copy: CopyToSend | undefined;
   /** The revision that was answered last. */
   #answered = 0;
   #waiter: Waiter | undefined;
@@ -29,7 +29,7 @@ export class PollLink implements SessionLink {
     this.#clock = clock;
   }
 
-  put(copy: () => ExchangeLeasesResponse): void {
+  put(copy: CopyToSend): void {
     if (this.#waiter === undefined) {
       this.#copy = copy;
       return;
@@ -40,8 +40,8 @@ export class PollLink implements SessionLink {
   }
 
   /** A poll that is answered has to be made again: what can wait is not worth it. */
-  hint(): void {
-    return undefined;
+  hint(): boolean {
+    return false;
   }
 
   end(error?: unknown): void {

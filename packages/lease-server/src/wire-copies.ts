@@ -97,12 +97,14 @@ function wholeFromWire(field: string, value: bigint): number {
 
 /**
  * The server's copy as it crosses the wire. `workBytesMax` bounds the work that goes with it: offers come first, since an
- * agent that proved an attempt has its work already.
+ * agent that proved an attempt has its work already. `stream` is what carries it now; work that it has carried before is left
+ * out. Without one the work goes with every copy until the agent acknowledges it.
  */
 export function serverCopyToWire(
   copy: ServerCopy,
   held: ReadonlyMap<string, HeldAttempt>,
   workBytesMax: number,
+  stream?: object,
 ): ExchangeLeasesResponse {
   return create(ExchangeLeasesResponseSchema, {
     copy: create(ServerCopySchema, {
@@ -116,7 +118,9 @@ export function serverCopyToWire(
           ? { case: 'digest', value: Buffer.from(copy.list.digest, 'hex') }
           : {
               case: 'leases',
-              value: create(ServerLeaseListSchema, { leases: leasesToWire(copy.list.leases, held, workBytesMax) }),
+              value: create(ServerLeaseListSchema, {
+                leases: leasesToWire(copy.list.leases, held, workBytesMax, stream),
+              }),
             },
     }),
   });
@@ -126,21 +130,25 @@ function leasesToWire(
   leases: readonly ServerLease[],
   held: ReadonlyMap<string, HeldAttempt>,
   workBytesMax: number,
+  stream: object | undefined,
 ): WireServerLease[] {
   let leftBytes = workBytesMax;
+  const needsWork = (lease: ServerLease, details: HeldAttempt | undefined): boolean =>
+    lease.withWork && details !== undefined && (stream === undefined || details.workSentOn !== stream);
   const isNews = (lease: ServerLease, details: HeldAttempt | undefined): boolean =>
     lease.state === 'offered' && details?.proven !== true;
   for (const lease of leases) {
     const details = held.get(keyString(lease));
-    if (lease.withWork && isNews(lease, details)) leftBytes -= details?.workBytes ?? 0;
+    if (needsWork(lease, details) && isNews(lease, details)) leftBytes -= details!.workBytes;
   }
   return leases.map((lease) => {
     const details = held.get(keyString(lease));
-    let withWork = lease.withWork;
+    let withWork = needsWork(lease, details);
     if (withWork && !isNews(lease, details)) {
-      leftBytes -= details?.workBytes ?? 0;
+      leftBytes -= details!.workBytes;
       withWork = leftBytes >= 0;
     }
+    if (withWork) details!.workSentOn = stream;
     return leaseToWire(lease, details, withWork);
   });
 }

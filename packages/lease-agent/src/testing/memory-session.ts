@@ -34,6 +34,7 @@ export class MemorySession {
   readonly #epoch: number;
   #link: Mailbox<ExchangeLeasesResponse> | undefined;
   #last: ExchangeLeasesResponse | undefined;
+  #foretold = new Set<string>();
   #stepping = false;
   #timer: NodeJS.Timeout | undefined;
 
@@ -53,6 +54,7 @@ export class MemorySession {
     if (this.#link === link) return;
     this.#link?.end();
     this.#link = link;
+    this.#foretold.clear();
     this.dispatch({ type: 'link-opened', nowMs: performance.now() });
   }
 
@@ -69,6 +71,8 @@ export class MemorySession {
   /** Says something beside the copies. */
   say(response: ExchangeLeasesResponse): void {
     this.#link?.put(response);
+    // On this link their work is not said again.
+    for (const { leaseId } of response.upcoming) this.#foretold.add(leaseId);
   }
 
   last(): ExchangeLeasesResponse {
@@ -170,7 +174,7 @@ export class MemorySession {
       attempt: lease.attempt,
       state: serverStates[lease.state],
     });
-    if (!attempt || !withWork) return entry;
+    if (!attempt || !withWork || this.#foretold.has(lease.leaseId)) return entry;
     const { work } = attempt;
     entry.work = 'hash' in work ? { case: 'payloadDigest', value: work } : { case: 'payload', value: work };
     for (const [name, amount] of Object.entries(attempt.resources)) entry.resources[name] = BigInt(amount);

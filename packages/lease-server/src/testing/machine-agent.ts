@@ -291,7 +291,11 @@ export class MachineAgent {
       for (const lease of leases) {
         const before = this.seen.get(keyString(lease));
         // Work comes once; what was said before stands.
-        if (lease.work.case === undefined && before !== undefined) lease.work = before.work;
+        if (lease.work.case === undefined) {
+          const known = before ?? this.foretold.findLast((one) => keyString(one) === keyString(lease));
+          if (known !== undefined) lease.work = known.work;
+          else if (lease.state === ServerState.OFFERED) this.errors.push(new Error(`${lease.leaseId}: no work`));
+        }
         this.seen.set(keyString(lease), lease);
       }
       list = {

@@ -101,7 +101,8 @@ export type ServerLease = Message<"drover.lease.v1.ServerLease"> & {
   state: ServerState;
 
   /**
-   * The work. Left out once the agent has acknowledged a copy that had it. Written by the server.
+   * The work. Left out once the agent has acknowledged a copy that had it, and where the same stream has carried it before.
+   * Written by the server.
    *
    * @generated from oneof drover.lease.v1.ServerLease.work
    */

@@ -287,7 +287,8 @@ export type ExchangeLeasesResponse = Message<"drover.lease.v1.ExchangeLeasesResp
   /**
    * Attempts that the server is about to bind to this agent, with their work, while their commit is under way; at most 16.
    * No part of any copy: it may come to nothing, and nothing is reserved, journalled, started or answered because of it. An
-   * agent may use the time to fetch and read the work; one that ignores it loses that time and nothing else.
+   * agent may use the time to fetch and read the work, and keeps what it was told last: an offer that follows on the same
+   * stream comes without its work.
    * Written by the server.
    *
    * @generated from field: repeated drover.lease.v1.ServerLease upcoming = 2;
