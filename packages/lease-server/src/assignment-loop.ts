@@ -46,7 +46,10 @@ export class AssignmentLoop {
   readonly #options: AssignmentLoopOptions;
   readonly #deps: AssignmentLoopDeps;
   readonly #retry: StoreRetry;
+  /** No round starts any more. */
   readonly #stopping = new AbortController();
+  /** The round under way is given up. */
+  readonly #ending = new AbortController();
   /** Sessions that take work, whatever is known about them. */
   readonly #able = new Set<LeaseSession>();
   readonly #wanted = new Set<LeaseSession>();
@@ -79,7 +82,10 @@ export class AssignmentLoop {
     );
   }
 
-  /** No round starts any more; resolves when the one under way is over. */
+  /**
+   * No round starts any more; resolves when the one under way is over. It is let go on: what it has bound would be lost with
+   * it, an attempt of each of its leases.
+   */
   async stop(): Promise<void> {
     this.#stopping.abort();
     for (const unlisten of this.#unlisten) unlisten();
@@ -87,6 +93,11 @@ export class AssignmentLoop {
     this.#hungry.clear();
     this.#wanted.clear();
     while (this.#active) await this.#running;
+  }
+
+  /** Gives up the round under way. */
+  abort(): void {
+    this.#ending.abort();
   }
 
   /** Something happened to a session that bears on what it may take. */
@@ -141,7 +152,7 @@ export class AssignmentLoop {
       for (const session of sessions) session.asking = true;
       const candidates = sessions.map((session) => this.#candidate(session));
       const askedMs = this.#deps.clock.monotonicMs();
-      const outcome = await askSources(this.#deps.sources, candidates, { signal });
+      const outcome = await askSources(this.#deps.sources, candidates, { signal: this.#ending.signal });
       const answeredMs = this.#deps.clock.monotonicMs();
       for (const session of sessions) session.asking = false;
       const failed = this.#apply(sessions, outcome, generation);

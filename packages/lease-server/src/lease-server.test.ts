@@ -296,3 +296,31 @@ describe('a cancel wish', () => {
     await bench.until(() => agent.stops.length === 1, 500);
   });
 });
+
+test('a claim that is under way when a server drains reaches its agent', async () => {
+  const claiming = Promise.withResolvers<AbortSignal | undefined>();
+  const goOn = Promise.withResolvers<void>();
+  await using bench = new ServerBench((store) => ({
+    ...store,
+    queue: {
+      ...store.queue,
+      async claim(request, call) {
+        const claimed = await store.queue.claim(request, call);
+        claiming.resolve(call.signal);
+        await goOn.promise;
+        call.signal?.throwIfAborted();
+        return claimed;
+      },
+    },
+  }));
+  const server = await bench.server();
+  const agent = await bench.agent(server);
+  await bench.enqueue(draft());
+  const signal = await claiming.promise;
+  const drained = server.drain();
+  await bench.quiet();
+  expect(signal?.aborted).not.toBe(true);
+  goOn.resolve();
+  await drained;
+  await bench.until(() => agent.running.length === 1);
+});

@@ -176,9 +176,10 @@ class Server implements LeaseServer {
 
   async #stop(graceMs: number): Promise<void> {
     const { writes, progress, clock, logger, principal, store } = this.#parts;
-    await this.drain();
     const timeUp = Promise.withResolvers<void>();
     const timer = clock.schedule(graceMs, () => timeUp.resolve());
+    await Promise.race([this.drain(), timeUp.promise]);
+    this.#loop.abort();
     await Promise.race([writes.idle(), timeUp.promise]);
     this.#state = 'stopped';
     this.#unlisten?.();

@@ -75,6 +75,25 @@ describe('the write batcher', () => {
     expect(answers.get('1')).toMatchObject([{ result: 'persisted' }]);
   });
 
+  test('an error of the store itself that stays is one entry\'s, in the end, and holds up no other', async () => {
+    const { calls, answers, add, persist, clock, batcher } = setUp();
+    const broken = () => new DroverError({ code: 'STORE_INTERNAL', advice: 'internal', message: 'bug' });
+    add(end('bad'));
+    add(end('good'));
+    for (let n = 0; answers.size < 2; n += 1) {
+      if (n > 50) throw new Error('it is tried for ever');
+      await turn();
+      const call = calls.at(-1)!;
+      if (call.writes.some(({ leaseId }) => leaseId === 'bad')) call.answer.reject(broken());
+      else persist(call);
+      await turn();
+      clock.advance(1_000);
+    }
+    await batcher.idle();
+    expect(answers.get('good')).toMatchObject([{ result: 'persisted' }]);
+    expect(answers.get('bad')).toBe('unknown');
+  });
+
   test('one write that the store never takes holds up no other, and ends without its output', async () => {
     const { calls, answers, add, persist, batcher } = setUp();
     const refuse = () => new DroverError({ code: 'PAYLOAD_TOO_LARGE', advice: 'fix-input', message: 'too large' });

@@ -1,4 +1,4 @@
-import { messageOf, type Clock, type Logger, type Principal } from '@drover/lease-kit';
+import { isDroverError, messageOf, type Clock, type Logger, type Principal } from '@drover/lease-kit';
 import type { AttemptStore, AttemptWrite, AttemptWriteResult } from '@drover/lease-store';
 import { isLasting, StoreRetry } from './store-retry.ts';
 
@@ -31,6 +31,8 @@ export interface WriteBatcherDeps {
 /** Most writes and bytes of output in one transaction. */
 const batchWritesMax = 4_096;
 const batchBytesMax = 16 * 1024 * 1024;
+/** Tries of a batch that the store answers with a defect, before its entries are tried apart. */
+const defectsMax = 4;
 
 /**
  * Group commit for all sessions of a server: writes that arrive while a transaction is under way go together into the next
@@ -116,12 +118,15 @@ export class WriteBatcher {
     const { signal } = this.#stopping;
     const writes = batch.flatMap((entry) => entry.writes);
     let results: readonly AttemptWriteResult[] | undefined;
+    let defects = 0;
     while (results === undefined && !signal.aborted) {
       try {
         results = await this.#deps.attempts.record(writes, { principal: this.#options.principal });
         this.#retry.succeeded();
       } catch (error) {
-        if (isLasting(error)) return this.#isolate(batch, error);
+        // A defect may pass, as a full disk does; one that stays must not hold up the writes of others for ever.
+        if (isDroverError(error) && error.advice === 'internal') defects += 1;
+        if (isLasting(error) || defects > defectsMax) return this.#isolate(batch, error);
         this.#deps.logger.warn({ err: error, writes: writes.length }, 'attempt writes failed; trying again');
         await this.#retry.wait(signal);
       }
