@@ -1,6 +1,7 @@
 import 'reflect-metadata';
 import type { Interceptor, Transport } from '@connectrpc/connect';
-import { createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node';
+import { createGrpcTransport } from '@connectrpc/connect-node';
+import { GuardedSessionManager } from '@drover/grpc-streams';
 import type { ContentStore } from '@drover/content-store';
 import { createRemoteContentStore } from '@drover/content-store-remote';
 import { createLeaseAgent, type LeaseAgent, type LeaseAgentEvent } from '@drover/lease-agent';
@@ -120,7 +121,7 @@ function blobTransport(
   headers: Readonly<Record<string, string>>,
   tls: { readonly ca?: Buffer },
 ): { readonly transport: Transport } & Disposable {
-  const sessionManager = new Http2SessionManager(baseUrl, { pingIntervalMs: 20_000, pingTimeoutMs: 10_000 }, tls);
+  const sessionManager = new GuardedSessionManager(baseUrl, { pingIntervalMs: 20_000, pingTimeoutMs: 10_000 }, tls);
   const authorize: Interceptor = (next) => (request) => {
     for (const [name, value] of Object.entries(headers)) request.header.set(name, value);
     return next(request);

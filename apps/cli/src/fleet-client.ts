@@ -1,5 +1,6 @@
 import { createClient, type Client, type Transport } from '@connectrpc/connect';
-import { createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node';
+import { createGrpcTransport } from '@connectrpc/connect-node';
+import { GuardedSessionManager } from '@drover/grpc-streams';
 import { createRemoteContentStore } from '@drover/content-store-remote';
 import type { ContentStore } from '@drover/content-store';
 import { FleetService, JobService } from '@drover/control-api';
@@ -28,7 +29,7 @@ export interface FleetClientOptions {
 /** Opens a client. It connects with the first call; disposing closes the connection. */
 export function createFleetClient({ url, token, ca }: FleetClientOptions): FleetClient {
   const tls = ca === undefined ? {} : { ca };
-  const sessions = new Http2SessionManager(url, { pingIntervalMs: 20_000, pingTimeoutMs: 10_000 }, tls);
+  const sessions = new GuardedSessionManager(url, { pingIntervalMs: 20_000, pingTimeoutMs: 10_000 }, tls);
   const transport: Transport = createGrpcTransport({
     baseUrl: url,
     sessionManager: sessions,

@@ -82,6 +82,12 @@ describe('AgentJournal', () => {
     await again.close();
   });
 
+  test('one of another format is refused and left alone', () => {
+    writeFileSync(path, 'DROVERJ2 and what it proves');
+    expect(() => AgentJournal.open(path)).toThrow(expect.objectContaining({ code: 'JOURNAL_UNKNOWN' }));
+    expect(readFileSync(path, 'utf8')).toBe('DROVERJ2 and what it proves');
+  });
+
   test('a torn tail costs the torn record and nothing else', async () => {
     const { journal } = AgentJournal.open(path);
     journal.append([{ kind: 'accepted', key: key('a'), cutOff: 'go-on' }], false);

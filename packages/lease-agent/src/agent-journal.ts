@@ -1,6 +1,7 @@
 import { closeSync, fdatasync, fsyncSync, ftruncateSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
+import { DroverError } from '@drover/lease-kit';
 import { keyString, type AttemptKey } from '@drover/reconciler-state-machine';
 import { decodeRecords, encodeRecords, journalMagic, type JournalRecord } from './journal-record.ts';
 
@@ -54,13 +55,26 @@ export class AgentJournal {
     this.#fd = -1;
   }
 
-  /** Reads what is there, drops a torn tail, and writes it anew. `droppedBytes` says how much could not be read. */
+  /**
+   * Reads what is there, drops a torn tail, and writes it anew. `droppedBytes` says how much could not be read. Throws
+   * `JOURNAL_UNKNOWN` for a file of another format, and leaves it alone.
+   */
   static open(
     path: string,
     calls: JournalDisk = disk,
   ): { readonly journal: AgentJournal; readonly droppedBytes: number } {
     const journal = new AgentJournal(path, calls);
     const bytes = readIfThere(path);
+    // Shorter than its mark: the process that made it was cut off before it had promised anything.
+    if (bytes.length >= journalMagic.length && !bytes.subarray(0, journalMagic.length).equals(journalMagic)) {
+      throw new DroverError({
+        code: 'JOURNAL_UNKNOWN',
+        advice: 'conflict',
+        message:
+          `${path} is no journal that this version reads, so that nobody can say which attempts this agent has; run the ` +
+          'version that wrote it, or move the file away if none of its work matters',
+      });
+    }
     const { records, readableBytes } = decodeRecords(bytes);
     for (const record of records) journal.#apply(record);
     journal.#compact();

@@ -158,7 +158,7 @@ export interface LeaseAgent extends AsyncDisposable {
   readonly agentId: string;
   /**
    * Takes the state folder, takes up what an earlier process left, and opens a session. Resolves when the folder is read;
-   * the server may be away. Throws `AGENT_STATE_IN_USE`. Starting twice is harmless.
+   * the server may be away. Throws `AGENT_STATE_IN_USE` and `JOURNAL_UNKNOWN`. Starting twice is harmless.
    */
   start(): Promise<void>;
   /** `stop({ how: 'drain' })`. */

@@ -80,7 +80,8 @@ function openStream(
   const read = async (): Promise<void> => {
     for (;;) {
       const { done, value } = await incoming.next();
-      if (done === true) return;
+      // A message that was read while the stream ended speaks for nobody.
+      if (done === true || outgoing.ended) return;
       if (session === undefined) {
         session = find(sessions, value, context);
         session.openLink(outgoing, parts.clock.monotonicMs());

@@ -68,6 +68,25 @@ describe('the endpoint', () => {
     await expect(stranger).rejects.toMatchObject({ code: 'AGENT_NOT_AUTHORIZED' });
   });
 
+  test('a stream that ends while its first message is read leaves no link behind', async () => {
+    await using bench = new ServerBench();
+    const server = await bench.server();
+    const session = await server.endpoint.openSession(open('a'), as('a'));
+    const first = Promise.withResolvers<IteratorResult<ReturnType<typeof exchange>>>();
+    const aborting = new AbortController();
+    const messages = [first.promise];
+    const requests = {
+      [Symbol.asyncIterator]: () => ({ next: () => messages.shift() ?? new Promise<never>(() => undefined) }),
+    };
+    const answers = server.endpoint.exchange(requests, { ...as('a'), signal: aborting.signal });
+    const answer = answers[Symbol.asyncIterator]().next();
+    aborting.abort();
+    first.resolve({ done: false, value: exchange(session, 1, 0) });
+    await answer;
+    await bench.quiet();
+    expect(server.status().linked).toBe(0);
+  });
+
   test('says what is wrong with a session that cannot be opened', async () => {
     await using bench = new ServerBench();
     const { endpoint } = await bench.server({ limits: { sessionsMax: 1 } });

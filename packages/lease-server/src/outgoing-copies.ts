@@ -17,6 +17,11 @@ export class OutgoingCopies implements SessionLink, AsyncIterableIterator<Exchan
     this.#closed = closed;
   }
 
+  /** Nothing is carried any more. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
   /** Takes the place of a copy that has not left. */
   put(copy: CopyToSend): void {
     if (this.#ended) return;

@@ -75,7 +75,7 @@ describe('the write batcher', () => {
     expect(answers.get('1')).toMatchObject([{ result: 'persisted' }]);
   });
 
-  test('an error of the store itself that stays is one entry\'s, in the end, and holds up no other', async () => {
+  test("an error of the store itself that stays is one entry's, in the end, and holds up no other", async () => {
     const { calls, answers, add, persist, clock, batcher } = setUp();
     const broken = () => new DroverError({ code: 'STORE_INTERNAL', advice: 'internal', message: 'bug' });
     add(end('bad'));

@@ -1,8 +1,8 @@
 import { createClient, type Client, type Interceptor, type Transport } from '@connectrpc/connect';
-import { createConnectTransport, Http2SessionManager } from '@connectrpc/connect-node';
-import type { ClientHttp2Session, ClientHttp2Stream, SecureClientSessionOptions } from 'node:http2';
+import { createConnectTransport } from '@connectrpc/connect-node';
+import type { SecureClientSessionOptions } from 'node:http2';
 import { DroverError, silentLogger, systemClock, type Clock, type LeaseClient, type Logger } from '@drover/lease-kit';
-import { openBidiCall } from '@drover/grpc-streams';
+import { GuardedSessionManager, openBidiCall } from '@drover/grpc-streams';
 import { LeaseService } from '@drover/lease-protocol';
 import { droverErrorFromConnect } from '@drover/rpc-errors';
 import { LinkMode, type PollFallbackOptions } from './link-mode.ts';
@@ -162,24 +162,6 @@ function connect(options: LeaseClientOptions): Connection {
       }),
     close: () => sessionManager.abort(),
   };
-}
-
-/**
- * A connection that was destroyed reports its error a moment later. Connect takes its listener away when it is closed in
- * between, and an error that nobody listens to would end the process.
- */
-class GuardedSessionManager extends Http2SessionManager {
-  readonly #guarded = new WeakSet<ClientHttp2Session>();
-
-  override async request(...args: Parameters<Http2SessionManager['request']>): Promise<ClientHttp2Stream> {
-    const stream = await super.request(...args);
-    const session = stream.session as ClientHttp2Session | undefined;
-    if (session && !this.#guarded.has(session)) {
-      this.#guarded.add(session);
-      session.on('error', () => undefined);
-    }
-    return stream;
-  }
 }
 
 function checkOptions(options: LeaseClientOptions): void {
