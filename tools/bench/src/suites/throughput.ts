@@ -170,5 +170,13 @@ function result(bench: Bench, modes: readonly EnqueueMode[]): SuiteResult {
     ratios[`lifecycles_per_s_default_${name}`] = rounded(drover / bench.medianOf('peer_default', name, 'perSecond')!);
     ratios[`lifecycles_per_s_tuned_${name}`] = rounded(drover / bench.medianOf('peer_tuned', name, 'perSecond')!);
   }
+  // Without a mode: the worse of the two.
+  for (const name of ['wal_bytes_per_lease', 'commits_per_lease']) {
+    const values = modes.flatMap((mode) => figures[`${name}_${mode.name}`] ?? []);
+    if (values.length > 0) figures[name] = Math.max(...values);
+  }
+  for (const name of ['lifecycles_per_s_default', 'lifecycles_per_s_tuned']) {
+    ratios[name] = Math.min(...modes.map((mode) => ratios[`${name}_${mode.name}`]!));
+  }
   return { suite: 'throughput', figures, ratios };
 }
