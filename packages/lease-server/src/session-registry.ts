@@ -13,6 +13,7 @@ import { LogRelay } from './log-relay.ts';
 import { OpeningQueue } from './opening-queue.ts';
 import type { ServerParts } from './server-parts.ts';
 import { agentNotAuthorized, serverStopping, sessionEndError, sessionsFull, sessionUnknown } from './session-errors.ts';
+import { SharedTraits } from './shared-traits.ts';
 import { isLasting, StoreRetry } from './store-retry.ts';
 import { StraySessions } from './stray-sessions.ts';
 import { listDigest, listEntriesMax, type AgentReport } from './wire-copies.ts';
@@ -36,6 +37,7 @@ export class SessionRegistry implements SessionHost {
   readonly #parts: ServerParts;
   readonly #deps: SessionRegistryDeps;
   readonly #byId = new Map<string, LeaseSession>();
+  readonly #shared = new SharedTraits();
   readonly #byAgent = new Map<string, LeaseSession>();
   readonly #endings = new Map<string, Error>();
   readonly #deadlines: DeadlineQueue<LeaseSession>;
@@ -96,7 +98,7 @@ export class SessionRegistry implements SessionHost {
   /** Opens a session in the store and here; the agent's earlier session is fenced. */
   async open(request: OpenSessionRequest, context: CallContext): Promise<LeaseSession> {
     const { limits, pools, store, serverId, clock } = this.#parts;
-    const traits = checkOpenSession(request, pools, limits.leasesPerAgentMax);
+    const traits = this.#shared.share(checkOpenSession(request, pools, limits.leasesPerAgentMax));
     this.#authorize(context.principal, request.agentId);
     if (!this.#deps.open()) throw serverStopping();
     const replaces = this.#byAgent.has(request.agentId) ? 1 : 0;
