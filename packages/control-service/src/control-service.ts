@@ -20,7 +20,7 @@ import { DroverError, silentLogger, systemClock } from '@drover/lease-kit';
 import { definePools } from '@drover/lease-matching';
 import { AgentCondition } from '@drover/lease-protocol';
 import type { AgentRecord, JobRecord, StoreContext } from '@drover/lease-store';
-import { connectErrorFrom } from '@drover/rpc-errors';
+import { connectErrorFrom, convertErrors } from '@drover/rpc-errors';
 import { leasePinOwner } from '@drover/task-sources';
 import type { ControlServiceDeps, ControlServiceOptions } from './control-service-options.ts';
 import { explainJob } from './explain-job.ts';
@@ -66,13 +66,8 @@ export function registerControlService(
       throw connectErrorFrom(error);
     }
   };
-  async function* stream<T>(context: HandlerContext, run: (call: Call) => AsyncGenerator<T>): AsyncGenerator<T> {
-    try {
-      yield* run(callOf(deps, context));
-    } catch (error) {
-      throw connectErrorFrom(error);
-    }
-  }
+  const stream = <T>(context: HandlerContext, run: (call: Call) => AsyncGenerator<T>): AsyncIterable<T> =>
+    convertErrors({ [Symbol.asyncIterator]: () => run(callOf(deps, context)) }, connectErrorFrom);
   router.service(JobService, {
     submitJobs: (request, context) =>
       unary(context, async (call) =>

@@ -1,3 +1,6 @@
+import { toBinary, type DescMessage, type MessageShape } from '@bufbuild/protobuf';
+import { Code, ConnectError } from '@connectrpc/connect';
+
 /** Bytes in front of each message: a flag (0: not compressed) and the length, big-endian. */
 export const envelopePrefixSizeBytes = 5;
 
@@ -8,4 +11,18 @@ export function envelope(payload: Uint8Array): Buffer {
   bytes.writeUInt32BE(payload.length, 1);
   bytes.set(payload, envelopePrefixSizeBytes);
   return bytes;
+}
+
+/** A message as {@link envelope} writes it. Throws `resource_exhausted` for one that is longer than `sizeBytesMax`. */
+export function encodeEnvelope<Desc extends DescMessage>(
+  schema: Desc,
+  message: MessageShape<Desc>,
+  sizeBytesMax: number,
+): Buffer {
+  const payload = toBinary(schema, message);
+  if (payload.length > sizeBytesMax) {
+    const text = `message size ${payload.length} is larger than configured writeMaxBytes ${sizeBytesMax}`;
+    throw new ConnectError(text, Code.ResourceExhausted);
+  }
+  return envelope(payload);
 }

@@ -1,4 +1,5 @@
-export { envelope } from './envelope.ts';
+export { encodeEnvelope } from './envelope.ts';
 export { EnvelopeReader, type EnvelopeReaderOptions } from './envelope-reader.ts';
 export { GuardedSessionManager } from './guarded-session-manager.ts';
 export { openBidiCall, type BidiCallOptions, type BidiConnection } from './open-bidi-call.ts';
+export { webHeaders } from './web-headers.ts';

@@ -1,16 +1,11 @@
 import { once } from 'node:events';
 import { constants, type ClientHttp2Stream, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2';
-import {
-  fromBinary,
-  toBinary,
-  type DescMessage,
-  type DescMethodBiDiStreaming,
-  type MessageShape,
-} from '@bufbuild/protobuf';
+import { fromBinary, type DescMessage, type DescMethodBiDiStreaming, type MessageShape } from '@bufbuild/protobuf';
 import { Code, ConnectError } from '@connectrpc/connect';
 import { contentTypeProto, findTrailerError, validateResponse } from '@connectrpc/connect/protocol-grpc';
-import { envelope } from './envelope.ts';
+import { encodeEnvelope } from './envelope.ts';
 import { EnvelopeReader } from './envelope-reader.ts';
+import { webHeaders } from './web-headers.ts';
 
 /** An HTTP/2 connection that calls share; connect-node's `Http2SessionManager` is one. */
 export interface BidiConnection {
@@ -118,7 +113,8 @@ class BidiCall<I extends DescMessage, O extends DescMessage> implements AsyncIte
     stream.on('response', (received) => this.#checkResponse(received));
     stream.on('trailers', (trailer) => (this.#trailer = trailer));
     stream.on('error', (error) => this.#end(this.#broken(error)));
-    stream.on('end', () => this.#finish());
+    // The server has said everything: what the requests still bring is of no use to it.
+    stream.on('end', () => this.#stop(constants.NGHTTP2_NO_ERROR));
     stream.on('close', () => this.#end(this.#broken(undefined)));
     signal.addEventListener('abort', this.#onAbort);
     if (this.#over || signal.aborted) this.#end(canceled(signal));
@@ -141,12 +137,8 @@ class BidiCall<I extends DescMessage, O extends DescMessage> implements AsyncIte
         const { done, value } = await this.#requests.next();
         if (this.#over || stream.destroyed) return;
         if (done === true) return void stream.end();
-        const payload = toBinary(this.#method.input, value);
-        if (payload.length > writeMaxBytes) {
-          const message = `message size ${payload.length} is larger than configured writeMaxBytes ${writeMaxBytes}`;
-          throw new ConnectError(message, Code.ResourceExhausted);
-        }
-        if (!stream.write(envelope(payload))) await once(stream, 'drain', { signal });
+        const bytes = encodeEnvelope(this.#method.input, value, writeMaxBytes);
+        if (!stream.write(bytes)) await once(stream, 'drain', { signal });
       }
     } catch (error) {
       this.#end(ConnectError.from(error));
@@ -182,11 +174,6 @@ class BidiCall<I extends DescMessage, O extends DescMessage> implements AsyncIte
     return reset ?? connectionBroke(cause);
   }
 
-  /** The server has said everything: what the requests still bring is of no use to it. */
-  #finish(): void {
-    this.#stop(constants.NGHTTP2_NO_ERROR);
-  }
-
   #end(error: ConnectError): void {
     this.#reader?.fail(error);
     this.#stop(error.code === Code.Canceled ? constants.NGHTTP2_CANCEL : constants.NGHTTP2_INTERNAL_ERROR);
@@ -199,15 +186,6 @@ class BidiCall<I extends DescMessage, O extends DescMessage> implements AsyncIte
     void this.#requests.return?.();
     if (this.#stream?.closed === false) this.#stream.close(rstCode);
   }
-}
-
-function webHeaders(headers: IncomingHttpHeaders): Headers {
-  const result = new Headers();
-  for (const [name, value] of Object.entries(headers)) {
-    if (name.startsWith(':') || value === undefined) continue;
-    for (const one of Array.isArray(value) ? value : [value]) result.append(name, one);
-  }
-  return result;
 }
 
 const codesOfResets: Readonly<Record<number, Code>> = {

@@ -23,6 +23,11 @@ export interface HeldAttempt {
   jobId: string | undefined;
 }
 
+/** Bytes of a payload on the wire. */
+export function workBytesOf(payload: AssignedAttempt['payload']): number {
+  return payload.value.byteLength + payload.typeUrl.length + 16;
+}
+
 /** An attempt as the session keeps it. */
 export function heldAttempt(
   attempt: AssignedAttempt,
@@ -36,7 +41,7 @@ export function heldAttempt(
     key: keyString(attempt),
     source,
     attempt,
-    workBytes: attempt.payload.value.byteLength + attempt.payload.typeUrl.length + 16,
+    workBytes: workBytesOf(attempt.payload),
     proven,
     initial,
     workSentOn: undefined,

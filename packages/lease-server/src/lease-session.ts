@@ -15,7 +15,7 @@ import {
   type SessionEnd,
 } from '@drover/reconciler-state-machine';
 import { countResources, resourcesLeft, type AgentTraits } from '@drover/task-sources';
-import { heldAttempt, type HeldAttempt } from './held-attempt.ts';
+import { heldAttempt, workBytesOf, type HeldAttempt } from './held-attempt.ts';
 import { serverCopyToWire, upcomingMax, upcomingToWire, type AgentReport } from './wire-copies.ts';
 
 /** Whether an agent takes new work. */
@@ -289,7 +289,7 @@ export class LeaseSession {
    */
   foretell(drafts: readonly LeaseDraft[]): void {
     if (this.held.size > 0 || drafts.length > upcomingMax || this.#link === undefined) return;
-    const bytes = drafts.reduce((sum, { payload }) => sum + payload.value.byteLength, 0);
+    const bytes = drafts.reduce((sum, { payload }) => sum + workBytesOf(payload), 0);
     if (bytes > this.#workBytesMax || !this.#link.hint(() => upcomingToWire(drafts))) return;
     // The agent keeps what it was told last.
     this.#foretold = { stream: this.#link, leaseIds: new Set(drafts.map(({ leaseId }) => leaseId)) };

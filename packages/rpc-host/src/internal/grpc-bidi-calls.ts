@@ -3,7 +3,6 @@ import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from
 import {
   create,
   fromBinary,
-  toBinary,
   type DescMessage,
   type DescMethodBiDiStreaming,
   type MessageInitShape,
@@ -18,7 +17,7 @@ import {
   type StreamResponse,
 } from '@connectrpc/connect';
 import { contentTypeProto, parseTimeout, setTrailerStatus } from '@connectrpc/connect/protocol-grpc';
-import { envelope, EnvelopeReader } from '@drover/grpc-streams';
+import { encodeEnvelope, EnvelopeReader } from '@drover/grpc-streams';
 import { callValues } from '../principal.ts';
 import type { RpcHostLimits } from '../rpc-host-limits.ts';
 import { GrpcCallContext } from './grpc-call-context.ts';
@@ -123,16 +122,12 @@ export class GrpcBidiCalls {
 
   async #send(stream: ServerHttp2Stream, context: GrpcCallContext, bidi: BidiMethod, message: object) {
     const { output } = bidi.method;
-    const payload = toBinary(output, create(output, message as MessageInitShape<DescMessage>));
     const sizeBytesMax = bidi.writeMaxBytes ?? this.#deps.limits.messageSendSizeBytesMax;
-    if (payload.length > sizeBytesMax) {
-      const text = `message size ${payload.length} is larger than configured writeMaxBytes ${sizeBytesMax}`;
-      throw new ConnectError(text, Code.ResourceExhausted);
-    }
+    const bytes = encodeEnvelope(output, create(output, message as MessageInitShape<DescMessage>), sizeBytesMax);
     if (stream.destroyed) throw context.signal.reason ?? new ConnectError('The caller went away.', Code.Canceled);
     if (!stream.headersSent) respond(stream, context);
     // 'close' aborts the signal: a caller that reads nothing and goes away must not hold the handler for ever.
-    if (!stream.write(envelope(payload))) await once(stream, 'drain', { signal: context.signal });
+    if (!stream.write(bytes)) await once(stream, 'drain', { signal: context.signal });
   }
 }
 

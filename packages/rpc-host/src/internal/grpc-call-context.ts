@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http2';
 import type { DescMethod, DescService } from '@bufbuild/protobuf';
 import type { ContextValues, HandlerContext, StreamRequest } from '@connectrpc/connect';
+import { webHeaders } from '@drover/grpc-streams';
 
 /** The context of a gRPC call whose parts come into being when somebody looks at them: most calls need few. */
 export class GrpcCallContext implements HandlerContext {
@@ -39,13 +40,7 @@ export class GrpcCallContext implements HandlerContext {
   }
 
   get requestHeader(): Headers {
-    if (this.#requestHeader !== undefined) return this.#requestHeader;
-    const header = new Headers();
-    for (const [name, value] of Object.entries(this.#headers)) {
-      if (name.startsWith(':') || value === undefined) continue;
-      for (const one of Array.isArray(value) ? value : [value]) header.append(name, one);
-    }
-    return (this.#requestHeader = header);
+    return (this.#requestHeader ??= webHeaders(this.#headers));
   }
 
   get responseHeader(): Headers {

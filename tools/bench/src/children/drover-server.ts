@@ -33,7 +33,6 @@ export interface DroverServerStart {
 
 /** What is known of a lease that a submission stored. */
 export interface StoredLease {
-  readonly jobId: string;
   readonly leaseId: string;
   /** The statement that stored it has answered, in ms of the machine's monotonic clock. */
   readonly atMs: number;
@@ -44,7 +43,7 @@ export interface StoredLease {
 /** What the server of a benchmark answers. */
 export type DroverServerMethods = typeof methods;
 
-const stored: StoredLease[] = [];
+let lastStored: StoredLease | undefined;
 const endStored = new NotedMoments();
 const running = new AsyncDisposableStack();
 let submitter: JobSubmitter | undefined;
@@ -92,9 +91,9 @@ function withTimes(store: DroverStore): DroverStore {
       const answer = await store.jobs.submit(drafts, context);
       const atMs = monotonicMs();
       const bound = new Set(answer.assigned.map(({ leaseId }) => leaseId));
-      for (const { jobId, leases } of drafts) {
+      for (const { leases } of drafts) {
         for (const { draft } of leases) {
-          stored.push({ jobId, leaseId: draft.leaseId, atMs, boundAtOnce: bound.has(draft.leaseId) });
+          lastStored = { leaseId: draft.leaseId, atMs, boundAtOnce: bound.has(draft.leaseId) };
         }
       }
       return answer;
@@ -123,7 +122,7 @@ async function runOne(count: number): Promise<{ readonly callMs: number; readonl
   const callMs = monotonicMs();
   await submitOne();
   await endStored.reached(count);
-  return { callMs, stored: stored.at(-1)! };
+  return { callMs, stored: lastStored! };
 }
 
 const methods = {
@@ -134,7 +133,8 @@ const methods = {
     await handInMany(count, clients, submitOne);
     await endStored.reached(count);
   },
-  lastStored: () => stored.at(-1)!,
+  /** What was submitted last. */
+  lastStored: () => lastStored!,
   endsReached: (count: number) => endStored.reached(count),
   takeEnds: () => endStored.takeTimes(),
   use: (options: { readonly collectsGarbage: boolean }): Promise<ProcessUse> => processUse(options),
