@@ -16,7 +16,7 @@ export interface FreeCapacity {
 /** One agent as matching sees it: plain data at one moment. */
 export interface AgentOffer extends FreeCapacity {
   readonly agentId: string;
-  /** Names of the pools that it is in, see `poolsOf`. */
+  /** Names of the pools that it is in, see `effectivePools`. */
   readonly pools: readonly string[];
   readonly properties: Properties;
   /** How many leases it takes at once when nothing runs. */

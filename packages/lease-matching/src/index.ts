@@ -25,8 +25,8 @@ export {
   type MismatchCode,
 } from './match.ts';
 export { parseCondition } from './parse-condition.ts';
-export { definePools, poolNameLengthMax, poolsMax, poolsOf } from './pools.ts';
-export type { DefinedPool, PoolDefinition, Pools } from './pools.ts';
+export { definePools, effectivePools, poolNameLengthMax, poolsMax } from './pools.ts';
+export type { DefinedPool, PoolDefinition, PoolMember, Pools } from './pools.ts';
 export { canonicalCondition, printCondition } from './print-condition.ts';
 export {
   propertiesFrom,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { definePools, poolsOf } from './pools.ts';
+import { definePools, effectivePools } from './pools.ts';
 import { propertiesFrom } from './properties.ts';
 
 const pools = definePools([
@@ -14,7 +14,15 @@ describe('pools', () => {
     ['agent-3', 'os=Windows', ['both']],
     ['agent-3', 'os=darwin', []],
   ])('%s with %s is in %j', (agentId, property, expected) => {
-    expect(poolsOf({ agentId, properties: propertiesFrom([property]) }, pools)).toEqual(expected);
+    expect(effectivePools({ agentId, properties: propertiesFrom([property]) }, pools)).toEqual(expected);
+  });
+
+  test('a wish and a property count in allowed pools alone, the list of an operator everywhere; each pool once', () => {
+    const member = { agentId: 'agent-1', properties: propertiesFrom(['os=linux']), asked: ['Linux', 'own', 'OWN'] };
+    expect(effectivePools(member, pools)).toEqual(['linux', 'own', 'chosen', 'both']);
+    expect(effectivePools({ ...member, allowed: ['own'] }, pools)).toEqual(['own', 'chosen', 'both']);
+    expect(effectivePools({ ...member, allowed: [] }, pools)).toEqual(['chosen', 'both']);
+    expect(effectivePools({ ...member, allowed: ['LINUX'] }, pools)).toEqual(['linux', 'chosen', 'both']);
   });
 
   test.each([

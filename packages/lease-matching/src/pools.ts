@@ -3,6 +3,7 @@ import type { Condition } from './condition.ts';
 import { evaluateCondition } from './evaluate-condition.ts';
 import { parseCondition } from './parse-condition.ts';
 import type { Properties } from './properties.ts';
+import { poolKey } from './requirements.ts';
 
 /** A pool as an operator writes it: a list of agents, a condition, or both, which adds them up. */
 export interface PoolDefinition {
@@ -14,7 +15,7 @@ export interface PoolDefinition {
   readonly condition?: string | undefined;
 }
 
-/** Pools with their conditions read: what {@link definePools} gives and {@link poolsOf} takes. */
+/** Pools with their conditions read: what {@link definePools} gives and {@link effectivePools} takes. */
 export type Pools = readonly DefinedPool[];
 
 /** One pool of {@link Pools}. */
@@ -50,14 +51,34 @@ export function definePools(definitions: readonly PoolDefinition[]): Pools {
   });
 }
 
-/** The names of the pools that an agent is in, in the order of their definition. */
-export function poolsOf(agent: { readonly agentId: string; readonly properties: Properties }, pools: Pools): string[] {
-  return pools
-    .filter(
-      ({ agents, condition }) =>
-        agents.has(agent.agentId) || (condition !== undefined && evaluateCondition(condition, agent.properties)),
-    )
-    .map(({ name }) => name);
+/** What decides which pools an agent is in. */
+export interface PoolMember {
+  readonly agentId: string;
+  readonly properties: Properties;
+  /** Names of pools that it asks to be in, defined or not; absent: none. */
+  readonly asked?: readonly string[] | undefined;
+  /** Names of the pools that its enrolment allows; absent: every one. */
+  readonly allowed?: readonly string[] | undefined;
+}
+
+/**
+ * The names of all pools that an agent is in, each once in any case: those it asks for, then those whose definition it meets.
+ * What an agent says of itself, a wish or a property, gets it into allowed pools alone; a pool that lists its id takes it all
+ * the same, since an operator wrote that.
+ */
+export function effectivePools(member: PoolMember, pools: Pools): string[] {
+  const allowed = member.allowed === undefined ? undefined : new Set(member.allowed.map((name) => poolKey(name)));
+  const found = new Map<string, string>();
+  for (const name of member.asked ?? []) {
+    const key = poolKey(name);
+    if (!found.has(key) && allowed?.has(key) !== false) found.set(key, name);
+  }
+  for (const { name, agents, condition } of pools) {
+    const key = poolKey(name);
+    const meets = (): boolean => condition !== undefined && evaluateCondition(condition, member.properties);
+    if (agents.has(member.agentId) || (allowed?.has(key) !== false && meets())) found.set(key, name);
+  }
+  return [...found.values()];
 }
 
 function read(name: string, condition: string | undefined): Condition | undefined {

@@ -1,4 +1,4 @@
-import type { OpenSessionRequest } from '@drover/lease-protocol';
+import type { AgentDescription, OpenSessionRequest } from '@drover/lease-protocol';
 import { isDroverError } from '@drover/lease-kit';
 import type { Pools } from '@drover/lease-matching';
 import { agentTraits, type AgentTraits } from '@drover/task-sources';
@@ -18,6 +18,17 @@ export function checkOpenSession(request: OpenSessionRequest, pools: Pools, leas
   if (proven.length > listEntriesMax) {
     throw openSessionInvalid('proven', `${proven.length} attempts`, `at most ${listEntriesMax}`);
   }
+  return checkDescription(agentId, agent, pools, leasesPerAgentMax);
+}
+
+/** What an agent says about itself, checked. Throws `OPEN_SESSION_INVALID`. */
+export function checkDescription(
+  agentId: string,
+  agent: AgentDescription,
+  pools: Pools,
+  leasesPerAgentMax: number,
+  poolsAllowed?: readonly string[],
+): AgentTraits {
   if (agent.leasesMax < 1 || agent.leasesMax > listEntriesMax) {
     throw openSessionInvalid('agent.leases_max', String(agent.leasesMax), `1 to ${listEntriesMax}`);
   }
@@ -25,7 +36,7 @@ export function checkOpenSession(request: OpenSessionRequest, pools: Pools, leas
   checkNames('agent.pools', agent.pools);
   checkNames('agent.resources', Object.keys(agent.resources));
   try {
-    const traits = agentTraits(agentId, agent, pools);
+    const traits = agentTraits(agentId, agent, pools, poolsAllowed);
     return { ...traits, leasesMax: Math.min(traits.leasesMax, leasesPerAgentMax) };
   } catch (error) {
     if (isDroverError(error))

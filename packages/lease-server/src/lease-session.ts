@@ -71,7 +71,6 @@ export class LeaseSession {
   readonly agentId: string;
   readonly epoch: number;
   readonly instanceNonce: string;
-  readonly traits: AgentTraits;
   readonly held = new Map<string, HeldAttempt>();
   /** Grows whenever an attempt comes or goes, so that an answer of the store can be seen to be out of date. */
   version = 0;
@@ -87,8 +86,10 @@ export class LeaseSession {
   superseded = false;
   /** The copy that left last, for a poll that has nothing new. */
   lastCopy: { readonly revision: number; readonly response: CopyToSend } | undefined;
+  #traits: AgentTraits;
   readonly #host: SessionHost;
   readonly #workBytesMax: number;
+  readonly #leasesMax: number;
   readonly #state: ServerState<AgentReport>;
   readonly #events: ServerEvent<AgentReport>[] = [];
   /** Attempts that the machine has not heard of yet, because their work does not fit into a copy now. */
@@ -109,10 +110,16 @@ export class LeaseSession {
     this.agentId = options.traits.agentId;
     this.epoch = options.machine.epoch;
     this.instanceNonce = options.instanceNonce;
-    this.traits = options.traits;
+    this.#traits = options.traits;
     this.#workBytesMax = options.workBytesMax;
+    this.#leasesMax = options.traits.leasesMax;
     this.#host = host;
     this.#state = initialServerState<AgentReport>(options.machine);
+  }
+
+  /** What its agent is, as it said last and as pools are defined now. */
+  get traits(): AgentTraits {
+    return this.#traits;
   }
 
   get ref(): SessionRef {
@@ -275,6 +282,17 @@ export class LeaseSession {
     this.#view = undefined;
     this.#host.changed(this);
     return conditionChanged;
+  }
+
+  /**
+   * Its agent is something else now, or pools are. How many attempts it holds at the most stays as it was when the session
+   * was opened: the list's bound was made from it.
+   */
+  describe(traits: AgentTraits): void {
+    if (traits === this.#traits || this.ended) return;
+    this.#traits = { ...traits, leasesMax: Math.min(traits.leasesMax, this.#leasesMax) };
+    this.#view = undefined;
+    this.#host.changed(this);
   }
 
   /** Keeps a place for a lease whose commit is under way. */

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { principalName, type CallContext, type Principal } from '@drover/lease-kit';
-import type { OpenSessionRequest } from '@drover/lease-protocol';
+import type { AgentDescription, OpenSessionRequest } from '@drover/lease-protocol';
 import type { AttemptOutcome, AttemptWrite, LostAttempt } from '@drover/lease-store';
 import { keyString, type ServerWrite, type SessionEnd } from '@drover/reconciler-state-machine';
 import { leasePinOwner } from '@drover/task-sources';
 import { attemptWriteOf } from './attempt-writes.ts';
-import { checkOpenSession } from './check-open-session.ts';
+import { checkDescription, checkOpenSession } from './check-open-session.ts';
 import { DeadlineQueue } from './deadline-queue.ts';
 import type { HeldAttempt } from './held-attempt.ts';
 import { LeaseSession, type AgentCondition, type SessionHost, type SettledResult } from './lease-session.ts';
@@ -26,6 +26,12 @@ export interface SessionRegistryDeps {
   readonly open: () => boolean;
 }
 
+/** What a session's agent says about itself, where it is to be stored. */
+interface SessionRecord {
+  readonly condition?: AgentCondition;
+  readonly description?: AgentDescription;
+}
+
 /** Sessions that ended are remembered up to this number, so that a late caller is told why. */
 const endedKept = 10_000;
 /** Part of a message that is not work: the list itself. */
@@ -41,7 +47,8 @@ export class SessionRegistry implements SessionHost {
   readonly #byAgent = new Map<string, LeaseSession>();
   readonly #endings = new Map<string, Error>();
   readonly #deadlines: DeadlineQueue<LeaseSession>;
-  readonly #conditions = new Map<LeaseSession, AgentCondition>();
+  /** What is on its way to the store; what comes meanwhile replaces it. */
+  readonly #records = new Map<LeaseSession, SessionRecord>();
   readonly #stopping = new AbortController();
   readonly #openings: OpeningQueue;
   readonly #openingIds = new Set<string>();
@@ -190,9 +197,19 @@ export class SessionRegistry implements SessionHost {
 
   /** Remembers the condition that an agent reports, in the store too. */
   recordCondition(session: LeaseSession): void {
-    const idle = !this.#conditions.has(session);
-    this.#conditions.set(session, session.condition);
-    if (idle) void this.#storeConditions(session);
+    this.#store(session, { condition: session.condition });
+  }
+
+  /**
+   * An agent describes itself anew within its session: matching and pools follow at once, the store soon. Throws
+   * `OPEN_SESSION_INVALID`; the session then stays as it was.
+   */
+  describe(session: LeaseSession, description: AgentDescription): void {
+    const { pools, limits } = this.#parts;
+    const { agentId, traits: before } = session;
+    const traits = checkDescription(agentId, description, pools, limits.leasesPerAgentMax, before.poolsAllowed);
+    session.describe(this.#shared.share(traits));
+    this.#store(session, { description });
   }
 
   changed(session: LeaseSession): void {
@@ -295,18 +312,32 @@ export class SessionRegistry implements SessionHost {
     }, session);
   }
 
-  async #storeConditions(session: LeaseSession): Promise<void> {
-    let stored: AgentCondition | undefined;
+  #store(session: LeaseSession, record: SessionRecord): void {
+    const waiting = this.#records.get(session);
+    this.#records.set(session, { ...waiting, ...record });
+    if (waiting === undefined) void this.#storeRecords(session);
+  }
+
+  async #storeRecords(session: LeaseSession): Promise<void> {
+    const { store, principal } = this.#parts;
+    const { sessions } = store;
+    let stored: SessionRecord | undefined;
     for (;;) {
-      const wanted = this.#conditions.get(session);
+      const wanted = this.#records.get(session);
       if (wanted === undefined || wanted === stored) break;
+      const { condition, description } = wanted;
       await this.#untilDone(async () => {
-        const { store, principal } = this.#parts;
-        if (!session.ended) await store.sessions.recordCondition(session.ref, wanted, { principal });
+        if (session.ended) return;
+        if (condition !== stored?.condition && condition !== undefined) {
+          await sessions.recordCondition(session.ref, condition, { principal });
+        }
+        if (description !== stored?.description && description !== undefined) {
+          await sessions.recordDescription(session.ref, description, { principal });
+        }
       }, session);
       stored = wanted;
     }
-    this.#conditions.delete(session);
+    this.#records.delete(session);
   }
 
   /** Repeats a harmless call until the store takes it, refuses it for good, or the server stops. */

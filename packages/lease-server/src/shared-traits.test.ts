@@ -10,6 +10,7 @@ const traits = (hostname: string): AgentTraits => ({
     ['tools', ['gcc', 'clang']],
   ]),
   pools: ['linux'],
+  poolsAsked: [],
   resourcesTotal: { cores: 4 },
   payloadTypes: ['x.Work'],
   leasesMax: 4,

@@ -20,6 +20,7 @@ export class SharedTraits {
       ...traits,
       properties,
       pools: this.#one(`values ${JSON.stringify(traits.pools)}`, traits.pools),
+      poolsAsked: this.#one(`values ${JSON.stringify(traits.poolsAsked)}`, traits.poolsAsked),
       payloadTypes: this.#one(`values ${JSON.stringify(traits.payloadTypes)}`, traits.payloadTypes),
       resourcesTotal: this.#one(`resources ${JSON.stringify(traits.resourcesTotal)}`, traits.resourcesTotal),
     };

@@ -1,5 +1,5 @@
 import { toBinary } from '@bufbuild/protobuf';
-import { AgentDescriptionSchema } from '@drover/lease-protocol';
+import { AgentDescriptionSchema, type AgentDescription } from '@drover/lease-protocol';
 import {
   checkCount,
   isUuid,
@@ -44,6 +44,7 @@ export class AgentSessions {
   readonly #strays: Statement;
   readonly #end: Statement;
   readonly #condition: Statement;
+  readonly #description: Statement;
 
   constructor(s: string, deps: { attempts: RecordAttempts; classes: LeaseClasses; bound: BoundAttempts }) {
     this.#deps = deps;
@@ -91,6 +92,10 @@ export class AgentSessions {
       'agent_condition',
       `update ${s}.agents set condition = $3 where agent_id = $1 and epoch = $2 and session_id is not null`,
     );
+    this.#description = statement(
+      'agent_description',
+      `update ${s}.agents set description = $3 where agent_id = $1 and epoch = $2 and session_id is not null`,
+    );
   }
 
   /**
@@ -99,16 +104,9 @@ export class AgentSessions {
    * attempts, this call or after a crash the sweep, ends them as lost.
    */
   async open(session: Session, wanted: NewSession): Promise<OpenOutcome> {
-    const description = toBinary(AgentDescriptionSchema, wanted.description);
-    checkCount('description: bytes', description.length, storeLimits.descriptionBytesMax);
+    const description = storedDescription(wanted.description);
     const { agentId, sessionId, serverId, instanceNonce } = wanted;
-    const [row] = await session.run<OpenedRow>(this.#open, [
-      agentId,
-      sessionId,
-      serverId,
-      instanceNonce,
-      Buffer.from(description),
-    ]);
+    const [row] = await session.run<OpenedRow>(this.#open, [agentId, sessionId, serverId, instanceNonce, description]);
     if (!row) {
       const [found] = await session.run<{ remaining_ms: number }>(this.#quarantine, [agentId]);
       return { kind: 'quarantined', remainingMs: Math.max(1, found?.remaining_ms ?? 1) };
@@ -140,10 +138,21 @@ export class AgentSessions {
     return loseAttempts(session, this.#deps, strays, { code: 'SESSION_ENDED', message: storedMessage(reason) });
   }
 
+  /** 1 round trip. */
+  async recordDescription(session: Session, ref: SessionRef, description: AgentDescription): Promise<void> {
+    await session.run(this.#description, [ref.agentId, ref.epoch, storedDescription(description)]);
+  }
+
   /** 1 round trip; a heap-only update. */
   async recordCondition(session: Session, ref: SessionRef, condition: AgentRecord['condition']): Promise<void> {
     await session.run(this.#condition, [ref.agentId, ref.epoch, conditions.indexOf(condition) + 1]);
   }
+}
+
+function storedDescription(description: AgentDescription): Buffer {
+  const bytes = toBinary(AgentDescriptionSchema, description);
+  checkCount('description: bytes', bytes.length, storeLimits.descriptionBytesMax);
+  return Buffer.from(bytes);
 }
 
 function isAttemptNumber(attempt: number): boolean {

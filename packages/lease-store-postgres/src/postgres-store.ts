@@ -201,6 +201,10 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
         checkSession('session', ref);
         await call(context, (session) => sessions.recordCondition(session, ref, condition));
       },
+      recordDescription: async (ref, description, context) => {
+        checkSession('session', ref);
+        await call(context, (session) => sessions.recordDescription(session, ref, description));
+      },
       beat: async (serverId, context) => {
         checkText('serverId', serverId, storeLimits.idLengthMax);
         await call(context, (session) => sweep.beat(session, serverId)).catch((error: unknown) => {

@@ -55,6 +55,8 @@ export interface SessionStore {
   endSession(session: SessionRef, reason: string, context: StoreContext): Promise<readonly LostAttempt[]>;
   /** Remembers the condition that an agent reports, if the session is current. Called only on change. */
   recordCondition(session: SessionRef, condition: AgentRecord['condition'], context: StoreContext): Promise<void>;
+  /** Replaces what an agent says about itself, if the session is current. Called only on change. */
+  recordDescription(session: SessionRef, description: AgentDescription, context: StoreContext): Promise<void>;
   /** Says that a server lives; the one write that keeps all its sessions alive. */
   beat(serverId: string, context: StoreContext): Promise<void>;
   /** Says that a server ends in good order: its sessions get the grace period from now on. */

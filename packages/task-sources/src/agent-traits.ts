@@ -1,12 +1,16 @@
 import type { AgentDescription } from '@drover/lease-protocol';
-import { poolsOf, propertiesFrom, type AgentOffer, type Pools, type Properties } from '@drover/lease-matching';
+import { effectivePools, propertiesFrom, type AgentOffer, type Pools, type Properties } from '@drover/lease-matching';
 
-/** What an agent is, in the form that matching takes; made once for a session, since it never changes within one. */
+/** What an agent is, in the form that matching takes; made anew when the agent says something else about itself, or pools change. */
 export interface AgentTraits {
   readonly agentId: string;
   readonly properties: Properties;
-  /** Pools that it asks to be in, and those whose definition it meets, each once. */
+  /** Pools that it is in, see `effectivePools`. */
   readonly pools: readonly string[];
+  /** Pools that it asks to be in. */
+  readonly poolsAsked: readonly string[];
+  /** Pools that its enrolment allows; absent: every one. */
+  readonly poolsAllowed?: readonly string[] | undefined;
   /** Names in lower case. */
   readonly resourcesTotal: Readonly<Record<string, number>>;
   readonly payloadTypes: readonly string[];
@@ -15,19 +19,38 @@ export interface AgentTraits {
 }
 
 /**
- * Traits from what an agent says about itself and the fleet's pool definitions (absent: none). Throws `PROPERTY_INVALID`
- * for properties that matching does not take.
+ * Traits from what an agent says about itself, the fleet's pool definitions (absent: none) and the pools that its enrolment
+ * allows (absent: every one). Throws `PROPERTY_INVALID` for properties that matching does not take.
  */
-export function agentTraits(agentId: string, description: AgentDescription, pools: Pools = []): AgentTraits {
+export function agentTraits(
+  agentId: string,
+  description: AgentDescription,
+  pools: Pools = [],
+  poolsAllowed?: readonly string[],
+): AgentTraits {
   const properties = propertiesFrom(description.properties.map(({ key, value }) => `${key}=${value}`));
+  const { pools: poolsAsked } = description;
   return {
     agentId,
     properties,
-    pools: [...new Set([...description.pools, ...poolsOf({ agentId, properties }, pools)])],
+    pools: effectivePools({ agentId, properties, asked: poolsAsked, allowed: poolsAllowed }, pools),
+    poolsAsked,
+    ...(poolsAllowed === undefined ? {} : { poolsAllowed }),
     resourcesTotal: resourceCounts(description.resources),
     payloadTypes: description.payloadTypes,
     leasesMax: description.leasesMax,
   };
+}
+
+/**
+ * The same traits under other pool definitions; the same object if they change nothing. Whoever remembers verdicts by the
+ * properties object sees a new one.
+ */
+export function traitsInPools(traits: AgentTraits, pools: Pools): AgentTraits {
+  const { agentId, properties, poolsAsked: asked, poolsAllowed: allowed } = traits;
+  const now = effectivePools({ agentId, properties, asked, allowed }, pools);
+  const isSame = now.length === traits.pools.length && now.every((name, index) => name === traits.pools[index]);
+  return isSame ? traits : { ...traits, properties: new Map(properties), pools: now };
 }
 
 /** Counts of a wire map as numbers, names in lower case; counts above 2^53 − 1 are cut to it. */

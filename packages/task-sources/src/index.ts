@@ -5,6 +5,7 @@ export {
   readyStanding,
   resourceCounts,
   resourcesLeft,
+  traitsInPools,
   type AgentStanding,
   type AgentTraits,
   type AgentUse,

@@ -1,5 +1,5 @@
 import { toBinary } from '@bufbuild/protobuf';
-import { AgentDescriptionSchema } from '@drover/lease-protocol';
+import { AgentDescriptionSchema, type AgentDescription } from '@drover/lease-protocol';
 import {
   checkCount,
   checkNewSession,
@@ -22,8 +22,7 @@ export function memorySessionStore(data: MemoryData, signals: StoreSignals): Ses
     openSession: async (wanted, context) => {
       data.enter(context);
       checkNewSession(wanted);
-      const bytes = toBinary(AgentDescriptionSchema, wanted.description).length;
-      checkCount('description: bytes', bytes, storeLimits.descriptionBytesMax);
+      checkDescription(wanted.description);
       return openSession(data, signals, wanted);
     },
     endSession: async (ref, reason, context) => {
@@ -39,6 +38,13 @@ export function memorySessionStore(data: MemoryData, signals: StoreSignals): Ses
       checkSession('session', ref);
       const agent = data.agents.get(ref.agentId);
       if (agent && data.isCurrent(ref)) agent.condition = condition;
+    },
+    recordDescription: async (ref, description, context) => {
+      data.enter(context);
+      checkSession('session', ref);
+      checkDescription(description);
+      const agent = data.agents.get(ref.agentId);
+      if (agent && data.isCurrent(ref)) agent.description = description;
     },
     beat: async (serverId, context) => {
       data.enter(context);
@@ -78,6 +84,11 @@ export function memorySessionStore(data: MemoryData, signals: StoreSignals): Ses
         .map((agent) => agentRecord(data, agent));
     },
   };
+}
+
+function checkDescription(description: AgentDescription): void {
+  const bytes = toBinary(AgentDescriptionSchema, description).length;
+  checkCount('description: bytes', bytes, storeLimits.descriptionBytesMax);
 }
 
 function openSession(data: MemoryData, signals: StoreSignals, wanted: NewSession): OpenedSession {

@@ -129,6 +129,11 @@ export const sessionStoreCases: readonly StoreCase[] = [
       assert.deepEqual([record?.session?.sessionId, record?.session?.serverId], ['s1', 'v1']);
       assert.equal(record?.leases, 2);
       assert.deepEqual(record?.resourcesUsed, { cores: 3, gpu: 1 });
+      const grown = create(AgentDescriptionSchema, { ...description, version: '1.2.4' });
+      await store.sessions.recordDescription(agent, grown, context);
+      await store.sessions.recordDescription({ ...agent, epoch: epoch - 1 }, description, context);
+      const [described] = await store.sessions.agents({ after: 'agent-0', limit: 1 }, context);
+      assert.equal(described?.description.version, '1.2.4');
       await store.sessions.endSession(agent, 'gone', context);
       const [ended] = await store.sessions.agents({ after: 'agent-0', limit: 1 }, context);
       assert.deepEqual([ended?.session, ended?.leases], [undefined, 0]);
