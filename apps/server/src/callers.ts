@@ -1,6 +1,6 @@
-import { DroverError, type Principal } from '@drover/lease-kit';
+import { principalUnknown, type ArrivingCall, type Caller, type CredentialVerifier } from '@drover/access';
+import { DroverError } from '@drover/lease-kit';
 import { LeaseService } from '@drover/lease-protocol';
-import type { IncomingCall, PrincipalOf } from '@drover/rpc-host';
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { isIP } from 'node:net';
 
@@ -10,29 +10,57 @@ export const agentIdHeader = 'drover-agent-id';
 export const userHeader = 'drover-user';
 
 /**
- * Who calls, until sign-in exists: whoever knows the server's token, or, without one, whoever is on this machine. An agent
- * acts as the agent that it names; everybody else is the user that they name, `local` if none.
+ * Development mode: whoever reaches the server, which listens on loopback alone, is an administrator by the name that he
+ * gives (`local` if none), or the agent that it names.
  */
-export function principalByToken(token: string | undefined): PrincipalOf {
-  return (call) => {
-    if (token !== undefined && !showsToken(call, token)) return undefined;
-    const isAgent = call.service === LeaseService.typeName;
-    const id = call.header.get(isAgent ? agentIdHeader : userHeader) ?? (isAgent ? '' : 'local');
-    if (!/^[\w.@:+-]{1,128}$/.test(id)) {
-      throw new DroverError({
-        code: 'PRINCIPAL_INVALID',
-        advice: 'denied',
-        message: `${isAgent ? agentIdHeader : userHeader} must be 1 to 128 letters, digits and . _ @ : + -`,
-      });
-    }
-    return { kind: isAgent ? 'agent' : 'user', id } satisfies Principal;
+export function developmentVerifier(): CredentialVerifier {
+  return { verify: (call) => selfNamed(call, 'local', 'development') };
+}
+
+/**
+ * The bootstrap token: whoever knows it is an administrator by the name that he gives (`bootstrap` if none), or the agent
+ * that it names.
+ */
+export function bootstrapVerifier(token: string): CredentialVerifier {
+  const wanted = hash(token);
+  return {
+    verify(call) {
+      const shown = bearerOf(call.header);
+      // Hashes have one length, which timingSafeEqual asks for.
+      if (shown === undefined || !timingSafeEqual(hash(shown), wanted)) return undefined;
+      return selfNamed(call, 'bootstrap', 'bootstrap token');
+    },
   };
 }
 
-function showsToken(call: IncomingCall, token: string): boolean {
-  const shown = /^Bearer (.+)$/i.exec(call.header.get('authorization') ?? '')?.[1];
-  // Hashes have one length, which timingSafeEqual asks for.
-  return shown !== undefined && timingSafeEqual(hash(shown), hash(token));
+/** The last one asked: a credential that nobody knows is another answer than none. */
+export function strangerVerifier(): CredentialVerifier {
+  return {
+    verify({ header }) {
+      if (header.get('authorization') === null) return undefined;
+      throw principalUnknown('it is none that this server gave out or accepts');
+    },
+  };
+}
+
+function bearerOf(header: Headers): string | undefined {
+  return /^Bearer (.+)$/i.exec(header.get('authorization') ?? '')?.[1];
+}
+
+function selfNamed(call: ArrivingCall, unnamed: string, credential: string): Caller {
+  const address = call.peer.remoteAddress;
+  const isAgent = call.service === LeaseService.typeName;
+  const id = call.header.get(isAgent ? agentIdHeader : userHeader) ?? (isAgent ? '' : unnamed);
+  if (!/^[\w.@:+-]{1,128}$/.test(id)) {
+    throw new DroverError({
+      code: 'PRINCIPAL_INVALID',
+      advice: 'denied',
+      message: `${isAgent ? agentIdHeader : userHeader} must be 1 to 128 letters, digits and . _ @ : + -`,
+    });
+  }
+  return isAgent
+    ? { principal: { kind: 'agent', id }, address, credential }
+    : { principal: { kind: 'user', id }, role: 'admin', address, credential };
 }
 
 function hash(text: string): Buffer {

@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { createAccessGate, rpcTable } from '@drover/access';
 import { registerContentService } from '@drover/content-service';
 import type { LocalContentStore } from '@drover/content-store';
 import { registerControlService } from '@drover/control-service';
@@ -11,7 +12,7 @@ import { createRpcHost, principalFrom, type RpcHost } from '@drover/rpc-host';
 import type { HandlerContext } from '@connectrpc/connect';
 import { readFile } from 'node:fs/promises';
 import { container as rootContainer, instanceCachingFactory, type DependencyContainer } from 'tsyringe';
-import { principalByToken } from './callers.ts';
+import { bootstrapVerifier, developmentVerifier, strangerVerifier } from './callers.ts';
 import type { ServerConfig } from './server-config.ts';
 import { ContentToken, LeaseServerToken, LoggerToken, StoreToken } from './tokens.ts';
 
@@ -72,10 +73,16 @@ export async function createServerHost(config: ServerConfig, container: Dependen
     tls_cert !== undefined && tls_key !== undefined
       ? { cert: await readFile(tls_cert), key: await readFile(tls_key) }
       : undefined;
+  const { token } = config.access;
+  const gate = createAccessGate({
+    table: rpcTable,
+    verifiers: [token === undefined ? developmentVerifier() : bootstrapVerifier(token), strangerVerifier()],
+  });
   return createRpcHost(
     { host, port, tls },
     {
-      principalOf: principalByToken(config.access.token),
+      principalOf: (call) => gate.enter(call),
+      checkMethods: (methods) => gate.checkMethods(methods),
       isReady: async (signal) => {
         await store.check(signal);
         return { ready: server.status().ready };

@@ -6,6 +6,7 @@ export type {
   BoundAttemptRecord,
   LostAttempt,
 } from './attempt-store.ts';
+export type { Change, ChangeNote } from './change.ts';
 export type { DroverStore } from './drover-store.ts';
 export type {
   AttemptRecord,

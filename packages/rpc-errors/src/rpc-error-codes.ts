@@ -4,6 +4,17 @@ import type { ErrorAdvice } from '@drover/lease-kit';
 /** Code of a call without a principal. Its advice is `denied`; on the wire it is UNAUTHENTICATED, not PERMISSION_DENIED. */
 export const unauthenticatedCode = 'UNAUTHENTICATED';
 
+/**
+ * Codes that say that a credential is missing or not right, so that another one may help. Every other `denied` is
+ * PERMISSION_DENIED: the caller is known and may not do this.
+ */
+const credentialCodes: ReadonlySet<string> = new Set([
+  unauthenticatedCode,
+  'PRINCIPAL_UNKNOWN',
+  'TOKEN_EXPIRED',
+  'TOKEN_REVOKED',
+]);
+
 const codes: Readonly<Record<ErrorAdvice, Code>> = {
   'fix-input': Code.InvalidArgument,
   'not-found': Code.NotFound,
@@ -38,7 +49,7 @@ const advices: Readonly<Record<Code, ErrorAdvice>> = {
 
 /** The wire code of an error, from what its caller should do next. */
 export function rpcCodeOf(error: { readonly advice: ErrorAdvice; readonly code: string }): Code {
-  return error.code === unauthenticatedCode ? Code.Unauthenticated : codes[error.advice];
+  return credentialCodes.has(error.code) ? Code.Unauthenticated : codes[error.advice];
 }
 
 /** What to do next about a wire code that came without a Drover error: ABORTED is a conflict, never `fenced`. */

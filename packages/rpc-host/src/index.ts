@@ -2,5 +2,12 @@ export { listedServicesMax } from './health-service.ts';
 export type { TlsMaterial } from './internal/acceptor.ts';
 export { readinessTimeoutMs, type IsReady, type Readiness } from './operator-endpoints.ts';
 export { principalFrom, principalKey, type IncomingCall, type PrincipalOf, type RpcPeer } from './principal.ts';
-export { createRpcHost, type RpcHost, type RpcHostDeps, type RpcHostOptions, type StopOptions } from './rpc-host.ts';
+export {
+  createRpcHost,
+  type RpcHost,
+  type RpcHostDeps,
+  type RpcHostOptions,
+  type ServedMethod,
+  type StopOptions,
+} from './rpc-host.ts';
 export { defaultRpcHostLimits, type RpcHostLimits } from './rpc-host-limits.ts';

@@ -23,6 +23,8 @@ export interface IncomingCall {
   readonly peer: RpcPeer;
   /** Aborted when the caller goes away. */
   readonly signal: AbortSignal;
+  /** What interceptors and handlers find in their context; more may be set. */
+  readonly values: ContextValues;
 }
 
 /**
@@ -72,6 +74,7 @@ export function principalGate(principalOf: PrincipalOf): (context: HandlerContex
         header: context.requestHeader,
         peer: context.values.get(peerKey),
         signal: context.signal,
+        values: context.values,
       });
       if (principal === undefined) throw unauthenticated(`${service}/${context.method.name}`);
     } catch (error) {

@@ -32,12 +32,22 @@ export interface RpcHostOptions {
   readonly limits?: Partial<RpcHostLimits> | undefined;
 }
 
+/** A method that a host serves. */
+export interface ServedMethod {
+  /** Full name of the service. */
+  readonly service: string;
+  /** Name as in the proto. */
+  readonly method: string;
+}
+
 /** Who works together in a host. */
 export interface RpcHostDeps {
   /** Registers the services. Health and reflection are there without it. */
   readonly routes: (router: ConnectRouter) => void;
   /** On whose behalf a call is made; there is no default, so that nothing is served to nobody by accident. */
   readonly principalOf: PrincipalOf;
+  /** Told every method of every service, health and reflection included, before anything is served; may throw. */
+  readonly checkMethods?: ((methods: readonly ServedMethod[]) => void) | undefined;
   /** Asked for `GET /readyz`. Absent: ready from start to stop. */
   readonly isReady?: IsReady | undefined;
   /** Run for every call, after the principal is known, the first one outermost. Absent: none. */
@@ -94,7 +104,7 @@ const lastWordsMs = 500;
 /**
  * A port that answers gRPC, gRPC-Web and Connect over HTTP/2 and HTTP/1.1, in cleartext on one and the same port (HTTP/2 with
  * prior knowledge) or with TLS (ALPN), with grpc.health.v1, server reflection, `/healthz` and `/readyz`. Throws
- * what `routes` throws.
+ * what `routes` and `checkMethods` throw.
  */
 export function createRpcHost(options: RpcHostOptions, deps: RpcHostDeps): RpcHost {
   const { logger = silentLogger, clock = systemClock } = deps;
@@ -125,6 +135,9 @@ export function createRpcHost(options: RpcHostOptions, deps: RpcHostDeps): RpcHo
   ]);
   router.service(ServerReflection, { serverReflectionInfo: (requests) => reflection.answer(requests) });
   router.service(ServerReflectionV1Alpha, { serverReflectionInfo: (requests) => reflection.answer(requests) });
+  deps.checkMethods?.(
+    router.handlers.map(({ service, method }) => ({ service: service.typeName, method: method.name })),
+  );
   for (const { service } of router.handlers) statuses.set(service.typeName, true);
 
   const isReady: IsReady = (signal) =>

@@ -1,0 +1,50 @@
+import { byAgents, byAnyone, change, read, store, type RpcTable } from './rpc-rule.ts';
+
+/**
+ * Who may call what: the one table. A server does not start with a method that has no row, and a test calls every method in
+ * every role.
+ *
+ * A new method: one row. `read(role)` changes nothing; `change(role, action)` is written to the audit; `byAgents` is for agents
+ * alone. With `scoped: true` the method itself keeps to `callerFrom(context.values).pools`; without it, whoever has a scope is
+ * refused.
+ */
+export const rpcTable: RpcTable = {
+  'drover.control.v1.JobService': {
+    SubmitJobs: change('submitter', 'job.submit', { scoped: true }),
+    GetJob: read('viewer', { scoped: true }),
+    ListJobs: read('viewer', { scoped: true }),
+    WatchJob: read('viewer', { scoped: true }),
+    CancelJob: change('submitter', 'job.cancel', { scoped: true }),
+    ReadLog: read('viewer', { scoped: true }),
+  },
+  'drover.control.v1.FleetService': {
+    ListAgents: read('viewer', { scoped: true }),
+    ListLeases: read('viewer', { scoped: true }),
+    ExplainJob: read('viewer', { scoped: true }),
+  },
+  'drover.lease.v1.LeaseService': {
+    OpenSession: byAgents,
+    ExchangeLeases: byAgents,
+    PollLeases: byAgents,
+    AppendLog: byAgents,
+  },
+  // A digest cannot be guessed: who knows one has the blob, or was told of it by a job that he may see.
+  'build.bazel.remote.execution.v2.ContentAddressableStorage': {
+    FindMissingBlobs: read('submitter', { agents: true, scoped: true }),
+    BatchUpdateBlobs: store('submitter'),
+    BatchReadBlobs: read('viewer', { agents: true, scoped: true }),
+    GetTree: read('viewer', { agents: true, scoped: true }),
+  },
+  'build.bazel.remote.execution.v2.Capabilities': {
+    GetCapabilities: read('viewer', { agents: true, scoped: true }),
+  },
+  'google.bytestream.ByteStream': {
+    Read: read('viewer', { agents: true, scoped: true }),
+    Write: store('submitter'),
+    QueryWriteStatus: read('submitter', { agents: true, scoped: true }),
+  },
+  // Probes of load balancers and orchestrators have no credentials.
+  'grpc.health.v1.Health': { Check: byAnyone, List: byAnyone, Watch: byAnyone },
+  'grpc.reflection.v1.ServerReflection': { ServerReflectionInfo: read('viewer', { agents: true, scoped: true }) },
+  'grpc.reflection.v1alpha.ServerReflection': { ServerReflectionInfo: read('viewer', { agents: true, scoped: true }) },
+};
