@@ -109,6 +109,7 @@ function logEvent({ type, ...fields }: LeaseAgentEvent, logger: Logger): void {
     'attempt-started': ['info', 'an attempt has started'],
     'attempt-ended': ['info', 'an attempt has ended'],
     'journal-failed': ['error', 'the journal cannot be written'],
+    'description-changed': ['info', 'the machine has changed; the server is told'],
     'journal-recovered': ['info', 'the journal can be written again'],
     exit: ['info', 'nothing follows'],
   };

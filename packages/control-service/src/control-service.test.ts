@@ -397,7 +397,7 @@ describe('the fleet', () => {
     await agent(bench, 'other-os', 'windows');
     await agent(bench, 'no-handler', 'linux', { payloadTypes: [] });
     const busy = await agent(bench, 'busy');
-    await bench.store.sessions.recordCondition(busy, 'busy', context);
+    await bench.store.sessions.recordCondition(busy, { condition: 'busy' }, context);
     await bench.store.sessions.endSession(await agent(bench, 'offline'), 'gone', context);
     const { leases } = await bench.fleet.explainJob({ jobId });
     const codes = Object.fromEntries(

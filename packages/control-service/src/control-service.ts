@@ -18,7 +18,7 @@ import {
 } from '@drover/control-api';
 import { DroverError, silentLogger, systemClock } from '@drover/lease-kit';
 import { definePools } from '@drover/lease-matching';
-import { AgentCondition } from '@drover/lease-protocol';
+import { AgentCondition, ReasonSchema } from '@drover/lease-protocol';
 import type { AgentRecord, JobRecord, StoreContext } from '@drover/lease-store';
 import { connectErrorFrom, convertErrors } from '@drover/rpc-errors';
 import { leasePinOwner } from '@drover/task-sources';
@@ -209,6 +209,9 @@ function agentStatusOf(record: AgentRecord): AgentStatus {
     epoch: BigInt(record.epoch),
     leases: record.leases,
   });
+  if (record.session !== undefined && record.conditionReason !== undefined) {
+    status.conditionReason = create(ReasonSchema, record.conditionReason);
+  }
   if (record.session !== undefined) status.sessionOpenedAt = timestampFromMs(record.session.openedAtMs);
   for (const [name, count] of Object.entries(record.resourcesUsed)) status.resourcesUsed[name] = BigInt(count);
   return status;

@@ -40,6 +40,9 @@ const standingCodes: ReadonlySet<string> = new Set([
   'DRAINING',
 ]);
 
+/** Those that the agent itself reports, with its reason. */
+const reportedCodes: ReadonlySet<string> = new Set(['UNHEALTHY', 'BUSY', 'STOPPING']);
+
 interface FleetAgent {
   readonly record: AgentRecord;
   readonly offer: AgentOffer;
@@ -94,7 +97,10 @@ function firstReason(lease: LeaseRecord, agent: FleetAgent, nowMs: number): Reas
   }
   const result = match(lease.requirements, agent.offer);
   const reason = result.fits ? undefined : result.reason;
-  if (reason !== undefined && standingCodes.has(reason.code)) return { code: reason.code, message: reason.message };
+  if (reason !== undefined && standingCodes.has(reason.code)) {
+    const why = reportedCodes.has(reason.code) ? agent.record.conditionReason?.message : undefined;
+    return { code: reason.code, message: why === undefined ? reason.message : `${reason.message}: ${why}` };
+  }
   const lasting = lastingReason(lease, agent);
   if (lasting !== undefined) return lasting;
   return reason === undefined ? undefined : { code: reason.code, message: reason.message };

@@ -5,6 +5,7 @@ import {
   AgentCondition,
   ExchangeLeasesRequestSchema,
   type AgentCopy as WireAgentCopy,
+  type AgentDescription,
   type AgentLease,
 } from '@drover/lease-protocol';
 import type { AgentCopy } from '@drover/reconciler-state-machine';
@@ -22,26 +23,39 @@ const conditions: Readonly<Record<Condition, AgentCondition>> = {
   unhealthy: AgentCondition.UNHEALTHY,
 };
 
+/** Why an agent is in its condition. */
+export interface ConditionReason {
+  /** Stable, upper snake case, at most 128 characters, e.g. `DISK_SPACE_LOW`. */
+  readonly code: string;
+  /** One sentence for a person, at most 4,096 bytes. */
+  readonly message: string;
+}
+
 /** What an agent's voice works with. */
 export interface AgentVoiceDeps {
   readonly clock: Clock;
   readonly ledger: ResourceLedger;
   readonly progress: ProgressBoard;
   readonly caller: SessionCaller;
-  readonly condition: () => Condition;
+  readonly condition: () => { readonly condition: Condition; readonly reason: ConditionReason | undefined };
+  /** What the agent is now; another object when that has changed. */
+  readonly description: () => AgentDescription;
   /** News of what is used elsewhere waits this long for company. */
   readonly newsMs: number;
 }
 
 /**
  * What the agent says on its link: the machine's copies, and beside them its condition, what something else uses of the
- * machine, and progress. News of those alone repeats the newest copy, which changes nothing at the other end.
+ * machine, progress, and what the agent is when that has changed. News of those alone repeats the newest copy, which
+ * changes nothing at the other end.
  */
 export class AgentVoice {
   readonly #deps: AgentVoiceDeps;
   #next: AgentCopy<AgentLease> | undefined;
   #last: WireAgentCopy | undefined;
   #toldElsewhere = '{}';
+  /** What was said on this link; undefined: nothing since the session was opened. */
+  #toldDescription: AgentDescription | undefined;
   #timer: ScheduledCall | undefined;
 
   constructor(deps: AgentVoiceDeps) {
@@ -65,18 +79,26 @@ export class AgentVoice {
   forget(): void {
     this.#next = undefined;
     this.#last = undefined;
+    // A link that broke may have lost it.
+    this.#toldDescription = undefined;
   }
 
   /** Says the newest copy again with what stands beside it now. Before the first copy of a link it says nothing. */
   repeat(): void {
-    const { caller, ledger, progress, condition } = this.#deps;
+    const { caller, ledger, progress } = this.#deps;
     if (!this.#last || !caller.linked) return;
+    const { condition, reason } = this.#deps.condition();
+    const description = this.#deps.description();
+    const isNews = description !== (this.#toldDescription ?? caller.openedAs);
+    if (isNews) this.#toldDescription = description;
     const elsewhere = ledger.usedElsewhere();
     this.#toldElsewhere = JSON.stringify(elsewhere);
     caller.send(
       create(ExchangeLeasesRequestSchema, {
         copy: this.#last,
-        condition: conditions[condition()],
+        condition: conditions[condition],
+        ...(reason ? { conditionReason: reason } : {}),
+        ...(isNews ? { description } : {}),
         resourcesUsedElsewhere: Object.fromEntries(
           Object.entries(elsewhere).map(([name, amount]) => [name, BigInt(amount)]),
         ),

@@ -7,13 +7,24 @@ export interface MachineDescription {
   readonly name: string;
   /** Differs after every start of the machine. */
   readonly bootId: string;
-  /** `os`, `os_release`, `arch`, `hostname`, `cpus`, `ram` (bytes), `node`. */
-  readonly properties: Readonly<Record<string, string>>;
+  /** Values by key, e.g. `os`; a key may have several. */
+  readonly properties: Readonly<Record<string, string | readonly string[]>>;
   /** `cores` and `ram` (bytes): what this process may use, which in a container is less than the machine has. */
   readonly resources: Readonly<Record<string, number>>;
 }
 
-/** Describes the machine that this process runs on. */
+/** Says what a machine is, and when it has become another one: `createMachineFacts` of `@drover/machine-facts`. */
+export interface MachineSource {
+  /** As far as it is known now. */
+  describe(): MachineDescription;
+  /** Calls `listener` when {@link describe} may give something else. Returns how to stop. */
+  onChange(listener: () => void): () => void;
+}
+
+/**
+ * Describes the machine that this process runs on, by what Node knows of it: `os`, `os_release`, `arch`, `hostname`, `cpus`,
+ * `ram` (bytes), `node`.
+ */
 export function describeMachine(): MachineDescription {
   const cores = availableParallelism();
   const allowed = process.constrainedMemory();

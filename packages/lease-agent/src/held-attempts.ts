@@ -58,6 +58,8 @@ export interface HeldAttemptsDeps extends OutcomeDeps {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly payloadSizeBytesMax: number;
+  /** Why the machine is not fit for work; undefined: it is. */
+  readonly unhealthy: () => { readonly message: string } | undefined;
   /** Hands an event to the machine. */
   readonly post: (event: AgentEvent<AgentLease>) => void;
   /** Keeps an end on disk whose logs are still on their way. */
@@ -140,6 +142,10 @@ export class HeldAttempts {
   consider(key: AttemptKey, mustRefuse: RefusalCause | undefined): void {
     const one = this.#held.get(keyString(key));
     if (mustRefuse) return this.#refuse(key, one, refusals[mustRefuse]);
+    const problem = this.#deps.unhealthy();
+    if (problem) {
+      return this.#refuse(key, one, { code: 'AGENT_UNHEALTHY', message: `the machine is not fit: ${problem.message}` });
+    }
     if (!one?.entry)
       return this.#refuse(key, one, { code: 'WORK_MISSING', message: 'the attempt came without its work' });
     const work = this.#read(one.entry);

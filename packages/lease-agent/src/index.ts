@@ -1,4 +1,5 @@
-export { describeMachine, type MachineDescription } from './describe-machine.ts';
+export type { ConditionReason } from './agent-voice.ts';
+export { describeMachine, type MachineDescription, type MachineSource } from './describe-machine.ts';
 export { createLeaseAgent } from './lease-agent.ts';
 export {
   defaultLeaseAgentLimits,

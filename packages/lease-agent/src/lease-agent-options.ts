@@ -1,5 +1,7 @@
 import type { Clock, LeaseClient, LeaseHandler, Logger } from '@drover/lease-kit';
 import type { ResourceLedger } from '@drover/resource-ledger';
+import type { ConditionReason } from './agent-voice.ts';
+import type { MachineSource } from './describe-machine.ts';
 
 /** An agent, as data. */
 export interface LeaseAgentOptions {
@@ -87,6 +89,8 @@ export interface LeaseAgentDeps {
   readonly blobs?: AgentBlobs;
   /** The machine's ledger, when something else uses the machine too. Absent: the agent's own. */
   readonly ledger?: ResourceLedger;
+  /** What the machine is. Default: `describeMachine()`, once. */
+  readonly machine?: MachineSource;
   /** Default: that of the process. */
   readonly clock?: Clock;
   /** From 0 to below 1. Default `Math.random`. */
@@ -119,6 +123,8 @@ export type LeaseAgentEvent =
     }
   | { readonly type: 'journal-failed'; readonly code: string; readonly message: string }
   | { readonly type: 'journal-recovered' }
+  /** The machine has become another one; the server is told. */
+  | { readonly type: 'description-changed' }
   | { readonly type: 'exit'; readonly reason: ExitReason };
 
 /**
@@ -135,6 +141,8 @@ export type ExitReason = 'drained' | 'unsettled' | 'fenced' | 'quarantined';
 export interface LeaseAgentStatus {
   readonly agentId: string;
   readonly condition: 'ready' | 'busy' | 'stopping' | 'unhealthy';
+  /** Why, where there is more to say. */
+  readonly conditionReason?: ConditionReason;
   /** Absent while there is none. */
   readonly session?: { readonly sessionId: string; readonly epoch: number; readonly linked: boolean };
   readonly attempts: readonly {
@@ -169,7 +177,9 @@ export interface LeaseAgent extends AsyncDisposable {
    */
   stop(options: { readonly how: 'drain' | 'cancel' }): Promise<ExitReason>;
   /** The machine is needed for something else: no new work, and what runs is stopped. Or no longer. */
-  setBusy(busy: boolean): void;
+  setBusy(busy: boolean, reason?: ConditionReason): void;
+  /** Something is wrong with the machine: no new work, and what runs goes on. `undefined`: no longer. */
+  setUnhealthy(problem: ConditionReason | undefined): void;
   status(): LeaseAgentStatus;
   /** Resolves when the agent has ended and let go of everything. Rejects only for a defect. */
   readonly done: Promise<ExitReason>;

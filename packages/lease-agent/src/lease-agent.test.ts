@@ -17,6 +17,7 @@ import { AgentCondition, BlobDigestSchema, Outcome, type AgentLease } from '@dro
 import type { AttemptEnding } from '@drover/reconciler-state-machine';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { AgentJournal } from './agent-journal.ts';
+import type { MachineSource } from './describe-machine.ts';
 import { createLeaseAgent } from './lease-agent.ts';
 import type { LeaseAgent, LeaseAgentDeps, LeaseAgentEvent, LeaseAgentOptions } from './lease-agent-options.ts';
 import { MemoryLeaseServer, type MemoryAttemptOptions } from './testing/index.ts';
@@ -340,6 +341,65 @@ describe('stopping', () => {
     await server.until(() => attempt.state === 'accepted');
     server.fence();
     expect(await agent.done).toBe('fenced');
+  });
+
+  test('an unhealthy machine says why, lets what runs go on and takes nothing until it is healthy', async () => {
+    const { agent } = await startAgent([echoHandler(untilStopped)]);
+    const running = server.offer(StringValueSchema, create(StringValueSchema));
+    await server.until(() => running.state === 'accepted');
+    const problem = { code: 'DISK_SPACE_LOW', message: 'the disk of /work is full' };
+    agent.setUnhealthy(problem);
+    expect(agent.status()).toMatchObject({ condition: 'unhealthy', conditionReason: problem });
+    await server.until(() => server.received.at(-1)?.conditionReason?.code === 'DISK_SPACE_LOW');
+    expect(server.received.at(-1)).toMatchObject({ condition: AgentCondition.UNHEALTHY, conditionReason: problem });
+    const late = server.offer(StringValueSchema, create(StringValueSchema));
+    expect(await server.ended(late)).toMatchObject({
+      kind: 'refused',
+      report: { reason: { code: 'AGENT_UNHEALTHY', message: 'the machine is not fit: the disk of /work is full' } },
+    });
+    expect(running.ending).toBeUndefined();
+    agent.setUnhealthy(undefined);
+    await server.until(() => server.received.at(-1)?.condition === AgentCondition.READY);
+    expect(server.received.at(-1)?.conditionReason).toBeUndefined();
+  });
+
+  test('a machine that becomes another one says so once a link, in the same session', async () => {
+    let ram = 1_000;
+    const listeners = new Set<() => void>();
+    const machine: MachineSource = {
+      describe: () => ({ name: 'box', bootId: 'boot', properties: { RAM: String(ram) }, resources: { ram } }),
+      onChange: (listener) => (listeners.add(listener), () => void listeners.delete(listener)),
+    };
+    const { agent, events } = await startAgent([echoHandler()], { properties: { rack: 'a7' } }, { machine });
+    await server.until(() => server.received.length > 0);
+    expect(server.sessionsOpened[0]?.agent).toMatchObject({ name: 'box', bootId: 'boot', resources: { ram: 1_000n } });
+    for (const listener of listeners) listener();
+    ram = 2_000;
+    for (const listener of listeners) listener();
+    const told = () => server.received.filter(({ description }) => description !== undefined);
+    await server.until(() => told().length === 1);
+    expect(told()[0]?.description).toMatchObject({ resources: { ram: 2_000n, cores: 4n }, leasesMax: 8 });
+    expect(told()[0]?.description?.properties).toEqual([
+      expect.objectContaining({ key: 'RAM', value: '2000' }),
+      expect.objectContaining({ key: 'rack', value: 'a7' }),
+    ]);
+    expect(agent.status().resources.total).toMatchObject({ ram: 2_000, cores: 4 });
+    expect(events.filter(({ type }) => type === 'description-changed')).toHaveLength(1);
+    // A work is done without saying it again; a link that is new says it, for the one before may have lost it.
+    expect(await server.ended(server.offer(StringValueSchema, create(StringValueSchema)))).toBeDefined();
+    expect(told()).toHaveLength(1);
+    server.breakLink();
+    await server.until(() => told().length === 2);
+    expect(server.sessionsOpened).toHaveLength(1);
+    // A new session is opened with it, and has nothing to add.
+    server.breakSession();
+    await server.until(() => server.sessionsOpened.length === 2);
+    expect(server.sessionsOpened[1]?.agent).toMatchObject({ resources: { ram: 2_000n } });
+    const before = server.received.length;
+    await server.until(() => server.received.length > before);
+    expect(told()).toHaveLength(2);
+    await agent.drain();
+    expect(listeners.size).toBe(0);
   });
 
   test('a busy machine stops what runs and takes nothing until it is not', async () => {

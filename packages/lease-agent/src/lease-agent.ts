@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { create, fromBinary } from '@bufbuild/protobuf';
+import { create, equals, fromBinary } from '@bufbuild/protobuf';
 import {
   DroverError,
   isDroverError,
@@ -16,7 +16,13 @@ import {
   removeLeftFolders,
   type LogPiece,
 } from '@drover/lease-handlers';
-import { AgentLeaseSchema, AppendLogRequestSchema, type AgentLease } from '@drover/lease-protocol';
+import {
+  AgentDescriptionSchema,
+  AgentLeaseSchema,
+  AppendLogRequestSchema,
+  type AgentDescription,
+  type AgentLease,
+} from '@drover/lease-protocol';
 import {
   initialAgentState,
   nextAgentDeadlineMs,
@@ -28,9 +34,10 @@ import {
 } from '@drover/reconciler-state-machine';
 import { createResourceLedger, type ResourceLedger } from '@drover/resource-ledger';
 import { AgentJournal } from './agent-journal.ts';
-import { AgentVoice, type Condition } from './agent-voice.ts';
+import { AgentVoice, type Condition, type ConditionReason } from './agent-voice.ts';
 import { entryBudget } from './attempt-outcome.ts';
-import { checkOptions, type CheckedOptions } from './check-options.ts';
+import { checkOptions, describeAgent, type CheckedOptions } from './check-options.ts';
+import { describeMachine, type MachineSource } from './describe-machine.ts';
 import { DurableJournal } from './durable-journal.ts';
 import { encodeReports } from './encode-reports.ts';
 import { HeldAttempts } from './held-attempts.ts';
@@ -74,6 +81,14 @@ interface Parts {
   readonly unlisten: () => void;
 }
 
+const journalTrouble: ConditionReason = {
+  code: 'JOURNAL_FAILED',
+  message: 'the journal of the agent cannot be written',
+};
+
+const sameReason = (one: ConditionReason | undefined, other: ConditionReason | undefined): boolean =>
+  one?.code === other?.code && one?.message === other?.message;
+
 /**
  * The engine around the agent's machine: it feeds events in batches and carries effects out in order. A journal write that
  * must reach the disk takes its time beside the effects that follow: what has to wait for it comes from the machine only
@@ -94,6 +109,9 @@ class MachineAgent implements LeaseAgent {
   readonly #events: Event[] = [];
   readonly #done = Promise.withResolvers<ExitReason>();
   readonly #ending = new AbortController();
+  #description: AgentDescription;
+  #problem: ConditionReason | undefined;
+  #busyReason: ConditionReason | undefined;
   #dir: StateDir | undefined;
   #parts: Parts | undefined;
   #starting: Promise<void> | undefined;
@@ -109,7 +127,8 @@ class MachineAgent implements LeaseAgent {
     this.#options = options;
     this.#deps = deps;
     this.#registry = createHandlerRegistry(deps.handlers);
-    this.#checked = checkOptions(options, this.#registry.payloadTypes);
+    this.#checked = checkOptions(options, deps.machine?.describe() ?? describeMachine(), this.#registry.payloadTypes);
+    this.#description = this.#checked.description;
     this.#limits = { ...defaultLeaseAgentLimits, ...options.limits };
     this.#timing = { ...defaultLeaseAgentTiming, ...options.timing };
     this.#clock = deps.clock ?? systemClock;
@@ -163,9 +182,18 @@ class MachineAgent implements LeaseAgent {
     return this.done;
   }
 
-  setBusy(busy: boolean): void {
-    if (this.#state.busy === busy || this.#exit) return;
-    this.#post({ type: 'busy', busy });
+  setBusy(busy: boolean, reason?: ConditionReason): void {
+    if (this.#exit) return;
+    const before = this.#busyReason;
+    this.#busyReason = busy ? reason : undefined;
+    if (this.#state.busy !== busy) this.#post({ type: 'busy', busy });
+    else if (sameReason(before, this.#busyReason)) return;
+    this.#parts?.voice.repeatSoon();
+  }
+
+  setUnhealthy(problem: ConditionReason | undefined): void {
+    if (this.#exit || sameReason(this.#problem, problem)) return;
+    this.#problem = problem;
     this.#parts?.voice.repeatSoon();
   }
 
@@ -173,7 +201,7 @@ class MachineAgent implements LeaseAgent {
     const { sessionId, epoch, phase, holdings } = this.#state;
     return {
       agentId: this.agentId,
-      condition: this.#condition,
+      ...this.#standing(),
       ...(phase === 'session' ? { session: { sessionId, epoch, linked: this.#parts?.caller.linked ?? false } } : {}),
       attempts: [...holdings].map(([name, holding]) => {
         const leaseType = this.#parts?.held.leaseTypeOf(name);
@@ -189,10 +217,32 @@ class MachineAgent implements LeaseAgent {
     await this.stop({ how: 'cancel' });
   }
 
-  get #condition(): Condition {
-    if (this.#state.stopping !== 'no') return 'stopping';
-    if (this.#parts?.journal.inTrouble) return 'unhealthy';
-    return this.#state.busy ? 'busy' : 'ready';
+  #standing(): { readonly condition: Condition; readonly conditionReason?: ConditionReason } {
+    if (this.#state.stopping !== 'no') return { condition: 'stopping' };
+    const problem = this.#unhealthy();
+    if (problem) return { condition: 'unhealthy', conditionReason: problem };
+    if (!this.#state.busy) return { condition: 'ready' };
+    return { condition: 'busy', ...(this.#busyReason ? { conditionReason: this.#busyReason } : {}) };
+  }
+
+  #unhealthy(): ConditionReason | undefined {
+    return this.#parts?.journal.inTrouble ? journalTrouble : this.#problem;
+  }
+
+  /** Looks at the machine anew. A description that no server would take leaves the one before. */
+  #machineChanged(machine: MachineSource): void {
+    const { leasesMax } = this.#checked;
+    try {
+      const next = describeAgent(this.#options, machine.describe(), this.#registry.payloadTypes, leasesMax);
+      if (equals(AgentDescriptionSchema, next.description, this.#description)) return;
+      if (!this.#deps.ledger) this.#ledger.resize(next.resources);
+      this.#description = next.description;
+    } catch (error) {
+      this.#logger.error({ err: error }, 'what the machine has become cannot be told');
+      return;
+    }
+    this.#deps.onEvent?.({ type: 'description-changed' });
+    this.#parts?.voice.repeatSoon();
   }
 
   #takeDir(): StateDir {
@@ -212,6 +262,7 @@ class MachineAgent implements LeaseAgent {
       );
       if (removed > 0) this.#logger.info({ removed }, 'removed folders of attempts that an earlier process left');
       this.#parts = this.#assemble(dir, journal);
+      if (this.#deps.machine) this.#machineChanged(this.#deps.machine);
       for (const one of proven) this.#parts.held.restore(one);
       this.#post({
         type: 'restored',
@@ -269,6 +320,7 @@ class MachineAgent implements LeaseAgent {
       },
       timing: this.#timing,
       signal: this.#ending.signal,
+      unhealthy: () => this.#unhealthy(),
       post,
       emit,
       keepEnd: async (key, report) => journal.append([{ kind: 'ended', key, report }], true),
@@ -279,7 +331,7 @@ class MachineAgent implements LeaseAgent {
       logger,
       agentId,
       instanceNonce: randomUUID(),
-      description: this.#checked.description,
+      description: () => this.#description,
       post,
       emit,
       onUpcoming: (entries) => held.foresee(entries),
@@ -291,10 +343,20 @@ class MachineAgent implements LeaseAgent {
       ledger: this.#ledger,
       progress,
       caller,
-      condition: () => this.#condition,
+      condition: () => {
+        const { condition, conditionReason: reason } = this.#standing();
+        return { condition, reason };
+      },
+      description: () => this.#description,
       newsMs: this.#timing.progressMs,
     });
-    const unlisten = this.#ledger.onChange(() => voice.ledgerChanged());
+    const unheard = this.#ledger.onChange(() => voice.ledgerChanged());
+    const { machine } = this.#deps;
+    const unwatched = machine?.onChange(() => this.#machineChanged(machine));
+    const unlisten = (): void => {
+      unheard();
+      unwatched?.();
+    };
     return { dir, journal, held, caller, voice, uploader, progress, unlisten };
   }
 

@@ -19,7 +19,8 @@ export interface SessionCallerDeps {
   readonly logger: Logger;
   readonly agentId: string;
   readonly instanceNonce: string;
-  readonly description: AgentDescription;
+  /** What the agent is now. */
+  readonly description: () => AgentDescription;
   readonly post: (event: AgentEvent<AgentLease>) => void;
   readonly emit: (event: LeaseAgentEvent) => void;
   /** Attempts that may be offered soon; the machine does not hear of them. */
@@ -44,6 +45,7 @@ export class SessionCaller {
   readonly #deps: SessionCallerDeps;
   readonly #end = new AbortController();
   #link: LeaseLink | undefined;
+  #openedAs: AgentDescription | undefined;
   #reading: Promise<void> = Promise.resolve();
 
   constructor(deps: SessionCallerDeps) {
@@ -53,7 +55,9 @@ export class SessionCaller {
   /** Opens a session; the machine hears how it went. */
   async openSession(proven: readonly AttemptKey[]): Promise<void> {
     const { client, clock, post, emit } = this.#deps;
-    const { agentId, instanceNonce, description: agent } = this.#deps;
+    const { agentId, instanceNonce } = this.#deps;
+    const agent = this.#deps.description();
+    this.#openedAs = agent;
     this.#deps.onSession(undefined);
     const sentAtMs = clock.monotonicMs();
     try {
@@ -92,6 +96,11 @@ export class SessionCaller {
   /** Says something on the link that is open, if one is. */
   send(message: ExchangeLeasesRequest): void {
     this.#link?.send(message);
+  }
+
+  /** What the agent said that it is when it opened its newest session. */
+  get openedAs(): AgentDescription | undefined {
+    return this.#openedAs;
   }
 
   get linked(): boolean {

@@ -8,7 +8,9 @@ import {
   type AppendLogRequest,
   type ExchangeLeasesRequest,
   type ExchangeLeasesResponse,
+  type Reason,
 } from '@drover/lease-protocol';
+import { storedMessage, type ConditionReason } from '@drover/lease-store';
 import { keyString } from '@drover/reconciler-state-machine';
 import { resourceCounts } from '@drover/task-sources';
 import type { AgentCondition, LeaseSession } from './lease-session.ts';
@@ -134,9 +136,23 @@ function receive(
   }
   session.dispatch({ type: 'copy-received', copy, nowMs: parts.clock.monotonicMs() });
   const condition = conditions[request.condition] ?? 'unhealthy';
-  if (session.report(condition, resourceCounts(request.resourcesUsedElsewhere))) sessions.recordCondition(session);
+  const reason = conditionReason(request.conditionReason);
+  if (session.report(condition, reason, resourceCounts(request.resourcesUsedElsewhere))) {
+    sessions.recordCondition(session);
+  }
+  if (request.description !== undefined) sessions.describe(session, request.description);
   for (const progress of request.progress) {
     const held = session.held.get(keyString(progress));
     if (held !== undefined) parts.progress.add(held.key, progress, held.jobId);
   }
+}
+
+/** Throws `COPY_INVALID`. */
+function conditionReason(reason: Reason | undefined): ConditionReason | undefined {
+  if (reason === undefined) return undefined;
+  const { code, message } = reason;
+  if (!/^[A-Z][A-Z0-9_]{0,127}$/.test(code)) {
+    throw copyInvalid('condition_reason.code: allowed: 1 to 128 characters, upper snake case');
+  }
+  return { code, message: storedMessage(message) };
 }

@@ -1,5 +1,5 @@
 import { create } from '@bufbuild/protobuf';
-import { AgentCondition, LeaseProgressSchema, Outcome } from '@drover/lease-protocol';
+import { AgentCondition, AgentDescriptionSchema, LeaseProgressSchema, Outcome } from '@drover/lease-protocol';
 import type { AttemptEnd } from '@drover/lease-kit';
 import { createQueueTaskSource } from '@drover/task-sources';
 import { describe, expect, test } from 'vitest';
@@ -200,6 +200,73 @@ describe('an agent', () => {
     await bench.until(async () => (await bench.store.jobs.lease(lease.leaseId, context)).progress?.percent === 30);
   });
 
+  test('that says why it is unhealthy has the reason stored, and again when only the reason changes', async () => {
+    await using bench = new ServerBench();
+    const server = await bench.server();
+    const agent = await bench.agent(server);
+    const stored = async () => (await bench.store.sessions.agents({ limit: 1 }, context))[0]!;
+    agent.condition = AgentCondition.UNHEALTHY;
+    agent.conditionReason = { code: 'DISK_SPACE_LOW', message: 'the disk of /work is full' };
+    agent.report();
+    await bench.until(async () => (await stored()).condition === 'unhealthy');
+    expect((await stored()).conditionReason).toEqual(agent.conditionReason);
+    agent.conditionReason = { code: 'DISK_SPACE_LOW', message: 'the disk of /state is full' };
+    agent.report();
+    await bench.until(async () => (await stored()).conditionReason?.message === 'the disk of /state is full');
+    agent.condition = AgentCondition.READY;
+    agent.conditionReason = undefined;
+    agent.report();
+    await bench.until(async () => (await stored()).condition === 'ready');
+    expect((await stored()).conditionReason).toBeUndefined();
+  });
+
+  test('whose facts change within its session is matched and stored anew, once', async () => {
+    const stored: number[] = [];
+    await using bench = new ServerBench((store) => ({
+      ...store,
+      sessions: {
+        ...store.sessions,
+        recordDescription: (session, ...rest) => (
+          stored.push(session.epoch),
+          store.sessions.recordDescription(session, ...rest)
+        ),
+      },
+    }));
+    const server = await bench.server();
+    const agent = await bench.agent(server);
+    const lease = draft({ requirements: { condition: 'disk_free >= 10gb' } });
+    await bench.enqueue(lease);
+    await bench.quiet();
+    expect(agent.running).toEqual([]);
+    const { sessionId } = agent;
+    agent.describedAs = create(AgentDescriptionSchema, {
+      name: 'renamed',
+      leasesMax: 16,
+      payloadTypes: ['x.Work'],
+      properties: [{ key: 'disk_free', value: '20gb' }],
+    });
+    agent.report();
+    await bench.until(() => agent.running.length === 1);
+    // A new link says it again, which costs no write.
+    agent.breakLink();
+    await bench.until(() => agent.linked, 10);
+    agent.report();
+    await bench.quiet();
+    expect(agent.sessionId).toBe(sessionId);
+    expect(stored).toEqual([agent.epoch]);
+    expect((await bench.store.sessions.agents({ limit: 1 }, context))[0]?.description.name).toBe('renamed');
+    agent.describedAs = create(AgentDescriptionSchema, {
+      leasesMax: 16,
+      properties: [{ key: '', value: 'x' }],
+    });
+    agent.report();
+    await bench.until(() => agent.errors.length > 0);
+    expect(agent.errors[0]).toMatchObject({
+      code: 'OPEN_SESSION_INVALID',
+      message: expect.stringContaining('agent.properties') as string,
+    });
+  });
+
   test('that idles costs no write and no list', async () => {
     let writes = 0;
     await using bench = new ServerBench((store) => ({
@@ -208,6 +275,7 @@ describe('an agent', () => {
       sessions: {
         ...store.sessions,
         recordCondition: (...args) => (writes++, store.sessions.recordCondition(...args)),
+        recordDescription: (...args) => (writes++, store.sessions.recordDescription(...args)),
       },
     }));
     const server = await bench.server();

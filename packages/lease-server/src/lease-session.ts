@@ -1,5 +1,11 @@
 import type { AgentView, AssignedAttempt, LeaseDraft, LeaseRequirements } from '@drover/lease-kit';
-import type { AttemptOutcome, AttemptWriteResult, BoundAttemptRecord, SessionRef } from '@drover/lease-store';
+import type {
+  AttemptOutcome,
+  AttemptWriteResult,
+  BoundAttemptRecord,
+  ConditionReason,
+  SessionRef,
+} from '@drover/lease-store';
 import type { ExchangeLeasesResponse } from '@drover/lease-protocol';
 import {
   initialServerState,
@@ -75,6 +81,10 @@ export class LeaseSession {
   /** Grows whenever an attempt comes or goes, so that an answer of the store can be seen to be out of date. */
   version = 0;
   condition: AgentCondition = 'ready';
+  /** Why; undefined where the agent gives no reason. */
+  conditionReason: ConditionReason | undefined;
+  /** SHA-256 of the description that the agent said last within the session; undefined: none. */
+  descriptionDigest: string | undefined;
   /** Sources are being asked about it. */
   asking = false;
   /** A call that may have bound attempts to it failed: it gets no more before it was compared with the store. */
@@ -272,12 +282,20 @@ export class LeaseSession {
     this.#host.changed(this);
   }
 
-  /** What the agent says about itself beside its copy. True if the condition has changed. */
-  report(condition: AgentCondition, usedElsewhere: Readonly<Record<string, number>>): boolean {
-    const conditionChanged = condition !== this.condition;
+  /** What the agent says about itself beside its copy. True if the condition, or the reason for it, has changed. */
+  report(
+    condition: AgentCondition,
+    reason: ConditionReason | undefined,
+    usedElsewhere: Readonly<Record<string, number>>,
+  ): boolean {
+    const conditionChanged =
+      condition !== this.condition ||
+      reason?.code !== this.conditionReason?.code ||
+      reason?.message !== this.conditionReason?.message;
     const usedChanged = !sameCounts(this.#usedElsewhere, usedElsewhere);
     if (!conditionChanged && !usedChanged) return false;
     this.condition = condition;
+    this.conditionReason = reason;
     this.#usedElsewhere = usedElsewhere;
     this.#view = undefined;
     this.#host.changed(this);

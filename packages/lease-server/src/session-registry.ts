@@ -1,18 +1,32 @@
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
+import { toBinary } from '@bufbuild/protobuf';
 import { principalName, type CallContext, type Principal } from '@drover/lease-kit';
-import type { AgentDescription, OpenSessionRequest } from '@drover/lease-protocol';
-import type { AttemptOutcome, AttemptWrite, LostAttempt } from '@drover/lease-store';
+import { AgentDescriptionSchema, type AgentDescription, type OpenSessionRequest } from '@drover/lease-protocol';
+import {
+  storeLimits,
+  type AttemptOutcome,
+  type AttemptWrite,
+  type ConditionReport,
+  type LostAttempt,
+} from '@drover/lease-store';
 import { keyString, type ServerWrite, type SessionEnd } from '@drover/reconciler-state-machine';
 import { leasePinOwner } from '@drover/task-sources';
 import { attemptWriteOf } from './attempt-writes.ts';
 import { checkDescription, checkOpenSession } from './check-open-session.ts';
 import { DeadlineQueue } from './deadline-queue.ts';
 import type { HeldAttempt } from './held-attempt.ts';
-import { LeaseSession, type AgentCondition, type SessionHost, type SettledResult } from './lease-session.ts';
+import { LeaseSession, type SessionHost, type SettledResult } from './lease-session.ts';
 import { LogRelay } from './log-relay.ts';
 import { OpeningQueue } from './opening-queue.ts';
 import type { ServerParts } from './server-parts.ts';
-import { agentNotAuthorized, serverStopping, sessionEndError, sessionsFull, sessionUnknown } from './session-errors.ts';
+import {
+  agentNotAuthorized,
+  openSessionInvalid,
+  serverStopping,
+  sessionEndError,
+  sessionsFull,
+  sessionUnknown,
+} from './session-errors.ts';
 import { SharedTraits } from './shared-traits.ts';
 import { isLasting, StoreRetry } from './store-retry.ts';
 import { StraySessions } from './stray-sessions.ts';
@@ -28,7 +42,7 @@ export interface SessionRegistryDeps {
 
 /** What a session's agent says about itself, where it is to be stored. */
 interface SessionRecord {
-  readonly condition?: AgentCondition;
+  readonly condition?: ConditionReport;
   readonly description?: AgentDescription;
 }
 
@@ -197,17 +211,27 @@ export class SessionRegistry implements SessionHost {
 
   /** Remembers the condition that an agent reports, in the store too. */
   recordCondition(session: LeaseSession): void {
-    this.#store(session, { condition: session.condition });
+    const { condition, conditionReason: reason } = session;
+    this.#store(session, { condition: reason === undefined ? { condition } : { condition, reason } });
   }
 
   /**
    * An agent describes itself anew within its session: matching and pools follow at once, the store soon. Throws
-   * `OPEN_SESSION_INVALID`; the session then stays as it was.
+   * `OPEN_SESSION_INVALID`; the session then stays as it was. Saying the same again changes nothing: an agent does so on
+   * every new link.
    */
   describe(session: LeaseSession, description: AgentDescription): void {
     const { pools, limits } = this.#parts;
+    const bytes = toBinary(AgentDescriptionSchema, description);
+    const { descriptionBytesMax } = storeLimits;
+    if (bytes.length > descriptionBytesMax) {
+      throw openSessionInvalid('agent', `${bytes.length} bytes`, `at most ${descriptionBytesMax}`);
+    }
+    const digest = createHash('sha256').update(bytes).digest('hex');
+    if (digest === session.descriptionDigest) return;
     const { agentId, traits: before } = session;
     const traits = checkDescription(agentId, description, pools, limits.leasesPerAgentMax, before.poolsAllowed);
+    session.descriptionDigest = digest;
     session.describe(this.#shared.share(traits));
     this.#store(session, { description });
   }

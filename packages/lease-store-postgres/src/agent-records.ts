@@ -26,6 +26,7 @@ export class AgentRecords {
       this.#build
         .selectFrom('agents')
         .select(['agent_id', 'epoch', 'session_id', 'server_id', 'condition', 'enabled', 'description'])
+        .select(['condition_code', 'condition_message'])
         .select(epochMs<number | null>('opened_at').as('opened_ms'))
         .select(
           sql<number | null>`case when quarantined_until > now() then ${epochMs('quarantined_until')} end`.as(
@@ -66,6 +67,9 @@ export class AgentRecords {
           ? { session: { sessionId, serverId, openedAtMs } }
           : {}),
         condition: conditions[agent.condition - 1] ?? 'ready',
+        ...(agent.condition_code === null
+          ? {}
+          : { conditionReason: { code: agent.condition_code, message: agent.condition_message ?? '' } }),
         enabled: agent.enabled,
         ...(agent.quarantined_ms === null ? {} : { quarantinedUntilMs: agent.quarantined_ms }),
         leases: rows.reduce((sum, row) => sum + row.leases, 0),

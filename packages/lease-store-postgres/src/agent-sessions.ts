@@ -6,6 +6,7 @@ import {
   storeLimits,
   storedMessage,
   type AgentRecord,
+  type ConditionReport,
   type LostAttempt,
   type NewSession,
   type OpenedSession,
@@ -70,7 +71,7 @@ export class AgentSessions {
               description = ${unlessTooMuch('$5', 'a.description')},
               quarantined_until = ${unlessTooMuch('null', `now() + interval '${quarantineMs} milliseconds'`)},
               takeovers = ${unlessTooMuch(`case when ${isTakeover} then array_append(${recent}, now()) else ${recent} end`, `'{}'`)},
-              opened_at = now(), condition = 1
+              opened_at = now(), condition = 1, condition_code = null, condition_message = null
         where a.quarantined_until is null or a.quarantined_until <= now()
        returning a.epoch, a.session_id is null as is_quarantined, a.previous_session_id, a.previous_server_id`,
     );
@@ -90,7 +91,8 @@ export class AgentSessions {
     );
     this.#condition = statement(
       'agent_condition',
-      `update ${s}.agents set condition = $3 where agent_id = $1 and epoch = $2 and session_id is not null`,
+      `update ${s}.agents set condition = $3, condition_code = $4, condition_message = $5
+        where agent_id = $1 and epoch = $2 and session_id is not null`,
     );
     this.#description = statement(
       'agent_description',
@@ -144,8 +146,10 @@ export class AgentSessions {
   }
 
   /** 1 round trip; a heap-only update. */
-  async recordCondition(session: Session, ref: SessionRef, condition: AgentRecord['condition']): Promise<void> {
-    await session.run(this.#condition, [ref.agentId, ref.epoch, conditions.indexOf(condition) + 1]);
+  async recordCondition(session: Session, ref: SessionRef, { condition, reason }: ConditionReport): Promise<void> {
+    const message = reason === undefined ? null : storedMessage(reason.message);
+    const state = conditions.indexOf(condition) + 1;
+    await session.run(this.#condition, [ref.agentId, ref.epoch, state, reason?.code ?? null, message]);
   }
 }
 

@@ -197,9 +197,10 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
         checkSession('session', ref);
         return transaction(context, (session) => sessions.end(session, ref, reason));
       },
-      recordCondition: async (ref, condition, context) => {
+      recordCondition: async (ref, report, context) => {
         checkSession('session', ref);
-        await call(context, (session) => sessions.recordCondition(session, ref, condition));
+        if (report.reason) checkText('reason.code', report.reason.code, storeLimits.idLengthMax);
+        await call(context, (session) => sessions.recordCondition(session, ref, report));
       },
       recordDescription: async (ref, description, context) => {
         checkSession('session', ref);

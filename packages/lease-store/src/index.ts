@@ -19,7 +19,14 @@ export type {
 } from './job-store.ts';
 export type { ClaimRequest, EnqueueEntry, LeaseQueue, SessionRef, WaitingClass } from './lease-queue.ts';
 export type { LogAppend, LogRef, LogStore } from './log-store.ts';
-export type { AgentRecord, NewSession, OpenedSession, SessionStore } from './session-store.ts';
+export type {
+  AgentRecord,
+  ConditionReason,
+  ConditionReport,
+  NewSession,
+  OpenedSession,
+  SessionStore,
+} from './session-store.ts';
 export type { StoreSignal, StoreSignals } from './store-signals.ts';
 export type { StoreContext } from './store-context.ts';
 export {

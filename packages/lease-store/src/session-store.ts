@@ -27,6 +27,20 @@ export interface OpenedSession {
   readonly fenced?: { readonly sessionId: string; readonly serverId: string; readonly epoch: number };
 }
 
+/** Why an agent's condition is what it is. */
+export interface ConditionReason {
+  /** Stable, upper snake case, e.g. `DISK_SPACE_LOW`; at most 256 characters. */
+  readonly code: string;
+  /** One sentence for a person; what is beyond 4,096 bytes is cut off. */
+  readonly message: string;
+}
+
+/** The condition that an agent reports. */
+export interface ConditionReport {
+  readonly condition: AgentRecord['condition'];
+  readonly reason?: ConditionReason;
+}
+
 /** An agent as the store remembers it. */
 export interface AgentRecord {
   readonly agentId: string;
@@ -36,6 +50,8 @@ export interface AgentRecord {
   readonly session?: { readonly sessionId: string; readonly serverId: string; readonly openedAtMs: number };
   /** `ready` until a server records otherwise; meaningless without a session. */
   readonly condition: 'ready' | 'busy' | 'stopping' | 'unhealthy';
+  /** Why the condition is what it is; absent where the agent gives no reason. */
+  readonly conditionReason?: ConditionReason;
   readonly enabled: boolean;
   /** Set while two machines are using one identity. */
   readonly quarantinedUntilMs?: number;
@@ -54,7 +70,7 @@ export interface SessionStore {
   /** Ends a session if it is current; its attempts end as lost. Repeating it changes nothing. */
   endSession(session: SessionRef, reason: string, context: StoreContext): Promise<readonly LostAttempt[]>;
   /** Remembers the condition that an agent reports, if the session is current. Called only on change. */
-  recordCondition(session: SessionRef, condition: AgentRecord['condition'], context: StoreContext): Promise<void>;
+  recordCondition(session: SessionRef, report: ConditionReport, context: StoreContext): Promise<void>;
   /** Replaces what an agent says about itself, if the session is current. Called only on change. */
   recordDescription(session: SessionRef, description: AgentDescription, context: StoreContext): Promise<void>;
   /** Says that a server lives; the one write that keeps all its sessions alive. */

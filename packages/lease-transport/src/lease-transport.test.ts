@@ -2,6 +2,7 @@ import { create } from '@bufbuild/protobuf';
 import { DroverError, isDroverError, type LeaseEndpoint, type LeaseLink } from '@drover/lease-kit';
 import {
   AgentCopySchema,
+  AgentDescriptionSchema,
   AppendLogRequestSchema,
   AppendLogResponseSchema,
   ExchangeLeasesRequestSchema,
@@ -257,6 +258,46 @@ describe('a link by polls', () => {
       expect(await errorOf(answerOf(link, 1n))).toMatchObject({ advice: 'unavailable' });
     }
     expect(client.linkMode).toBe('stream');
+  });
+
+  test('says a description until an answer proves that it arrived, and then no more', async () => {
+    const heard: (readonly [revision: bigint, name: string | undefined])[] = [];
+    const gate = Promise.withResolvers<void>();
+    const endpoint = echo({
+      async *exchange(requests) {
+        for await (const _ of requests);
+      },
+      async poll(request) {
+        heard.push([request.copy!.revision, request.description?.name]);
+        if (heard.length === 1) await gate.promise;
+        return create(ExchangeLeasesResponseSchema, {
+          copy: { sessionId: 's', acknowledgedRevision: request.copy!.revision },
+        });
+      },
+    });
+    await using server = await startLoopbackServer(endpoint);
+    await using client = clientOf(server.port, {
+      httpVersion: '2',
+      pollFallback: { firstAnswerMs: 1, waitMs: 60_000 },
+    });
+    const stream = client.link(forever);
+    stream.send(say(0n));
+    await errorOf(answerOf(stream, 99n));
+    await using link = client.link(forever);
+    link.send({ ...say(1n), description: create(AgentDescriptionSchema, { name: 'box' }) });
+    const answered = answerOf(link, 2n);
+    await expect.poll(() => heard.length).toBe(1);
+    // The first poll is given up for this, and nobody knows whether it arrived.
+    link.send(say(2n));
+    await answered;
+    link.send(say(3n));
+    await answerOf(link, 3n);
+    gate.resolve();
+    expect(heard.slice(0, 3)).toEqual([
+      [1n, 'box'],
+      [2n, 'box'],
+      [3n, undefined],
+    ]);
   });
 
   test('gives a hanging poll up for news of the agent', async () => {

@@ -2,8 +2,8 @@ import type { ExchangeLeasesRequest, LeaseProgress } from '@drover/lease-protoco
 
 /**
  * What an agent wants to say and has not said yet: at most one message, since copies are whole and replace each other.
- * Progress is not part of a copy, so that the entries of a replaced message move into its successor, the newest of each
- * attempt.
+ * Progress and the agent's description are no part of a copy, so that those of a replaced message move into its successor:
+ * of progress the newest of each attempt.
  */
 export class OutgoingExchange {
   #message: ExchangeLeasesRequest | undefined;
@@ -86,10 +86,12 @@ export class OutgoingExchange {
   }
 }
 
-/** `newer` with the progress of `older` of which it says nothing itself. */
-function replaceExchange(older: ExchangeLeasesRequest, newer: ExchangeLeasesRequest): ExchangeLeasesRequest {
-  if (older.progress.length === 0) return newer;
+/** `newer` with the progress and the description of `older` of which it says nothing itself. */
+export function replaceExchange(older: ExchangeLeasesRequest, newer: ExchangeLeasesRequest): ExchangeLeasesRequest {
+  const description = newer.description ?? older.description;
+  const described = description === undefined ? newer : { ...newer, description };
+  if (older.progress.length === 0) return described;
   const newest = new Map<string, LeaseProgress>();
   for (const entry of [...older.progress, ...newer.progress]) newest.set(`${entry.attempt}:${entry.leaseId}`, entry);
-  return { ...newer, progress: [...newest.values()] };
+  return { ...described, progress: [...newest.values()] };
 }

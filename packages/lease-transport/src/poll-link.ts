@@ -10,7 +10,7 @@ import {
 } from '@drover/lease-protocol';
 import { droverErrorFromConnect } from '@drover/rpc-errors';
 import type { LinkMode } from './link-mode.ts';
-import { OutgoingExchange } from './outgoing-exchange.ts';
+import { OutgoingExchange, replaceExchange } from './outgoing-exchange.ts';
 
 /** What a poll link needs from its client. */
 export interface PollLinkDeps {
@@ -101,11 +101,17 @@ export function openPollLink(deps: PollLinkDeps, signal: AbortSignal): LeaseLink
       while (!closing) {
         if (!last && !outgoing.waiting) await new Promise<void>((resolve) => outgoing.onNext(resolve));
         if (deps.untilMs !== undefined && clock.monotonicMs() >= deps.untilMs) break;
-        const next: ExchangeLeasesRequest | undefined = outgoing.take() ?? last;
+        const fresh = outgoing.take();
+        const next: ExchangeLeasesRequest | undefined = fresh && last ? replaceExchange(last, fresh) : (fresh ?? last);
         if (!next) continue;
         const answer = await poll(next);
-        // Progress was said once; the copy is said again, which changes nothing at the other end.
+        // Progress was said once; the copy is said again, which changes nothing at the other end. A description is said until
+        // an answer proves that it arrived: it is not said on this link again.
         last = next.progress.length === 0 ? next : { ...next, progress: [] };
+        if (answer && last.description) {
+          const { description: _, ...rest } = last;
+          last = rest;
+        }
         if (!answer) continue;
         yield answer;
         // The agent usually has something to say to news: rather than repeat what is out of date, and rather than spin

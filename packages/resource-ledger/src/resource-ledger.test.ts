@@ -104,3 +104,17 @@ test('listeners hear every change until they stop', () => {
   ledger.reserve(attempt('a'), {});
   expect(heard).toBe(2);
 });
+
+test('a machine that shrinks keeps what is reserved and grants no more than there is', () => {
+  const ledger = createResourceLedger({ total: { cores: 4, gpus: 1 }, leasesMax: 4 });
+  let heard = 0;
+  ledger.onChange(() => heard++);
+  ledger.reserve(attempt('a'), { resources: { cores: 3 } });
+  ledger.resize({ cores: 2, ram: 8 });
+  expect([ledger.total, ledger.free(), heard]).toEqual([{ cores: 2, ram: 8 }, { cores: 0, ram: 8 }, 2]);
+  expect(ledger.reserve(attempt('b'), { resources: { cores: 1 } })?.code).toBe('RESOURCE_TAKEN');
+  expect(ledger.reserve(attempt('b'), { resources: { gpus: 1 } })?.code).toBe('RESOURCE_UNKNOWN');
+  ledger.release(attempt('a'));
+  expect(ledger.reserve(attempt('b'), { resources: { cores: 2, ram: 8 } })).toBeUndefined();
+  expect(() => ledger.resize({ cores: -1 })).toThrow(/whole number/);
+});

@@ -62,6 +62,11 @@ export interface ResourceLedger {
   adopt(owner: ResourceOwner, claim: ResourceClaim): void;
   /** Hands a reservation to another owner without freeing it in between; false if `from` holds none. */
   transfer(from: ResourceOwner, to: ResourceOwner): boolean;
+  /**
+   * The machine has become another one: `total` is replaced. What is reserved stays reserved, also where it is more than
+   * there is now. Throws `RESOURCES_INVALID`.
+   */
+  resize(total: Readonly<Record<string, number>>): void;
   /** Gives back what the owner holds; false if it holds nothing, so that releasing twice is harmless. */
   release(owner: ResourceOwner): boolean;
   /** What is reserved, by name; names of which nothing is reserved are left out. With `kinds`, by these owners alone. */
@@ -90,7 +95,7 @@ const keyOf = (owner: ResourceOwner): string => `${owner.kind}:${owner.id}`;
 
 /** Starts an empty ledger. Throws `RESOURCES_INVALID` for totals or bounds that are not whole numbers. */
 export function createResourceLedger(options: ResourceLedgerOptions): ResourceLedger {
-  const total = checkResources(options.total, 'total');
+  let total = checkResources(options.total, 'total');
   const { leasesMax } = options;
   if (!Number.isSafeInteger(leasesMax) || leasesMax < 1) {
     throw invalid(`leasesMax must be a whole number from 1, not ${leasesMax}`);
@@ -194,8 +199,14 @@ export function createResourceLedger(options: ResourceLedgerOptions): ResourceLe
   };
 
   return {
-    total,
+    get total() {
+      return total;
+    },
     leasesMax,
+    resize(wanted) {
+      total = checkResources(wanted, 'total');
+      changed();
+    },
     reserve(owner, claim) {
       const entry = entryOf(owner, claim);
       const shortage = shortageFor(entry);

@@ -8,7 +8,9 @@ import {
   AgentState as WireAgentState,
   ExchangeLeasesRequestSchema,
   OpenSessionRequestSchema,
+  ReasonSchema,
   ServerState,
+  type AgentDescription,
   type AgentDescriptionSchema,
   type AgentLease as WireAgentLease,
   type ExchangeLeasesRequest,
@@ -74,6 +76,9 @@ export class MachineAgent {
   copiesReceived = 0;
   exited: string | undefined;
   condition: AgentCondition = AgentCondition.READY;
+  conditionReason: { readonly code: string; readonly message: string } | undefined;
+  /** Said beside every copy while set, as on every new link. */
+  describedAs: AgentDescription | undefined;
   resourcesUsedElsewhere: Record<string, bigint> = {};
   readonly #options: MachineAgentOptions;
   readonly #endpoint: () => LeaseEndpoint;
@@ -314,6 +319,8 @@ export class MachineAgent {
   #beside(progress: readonly LeaseProgress[]) {
     return {
       condition: this.condition,
+      ...(this.conditionReason && { conditionReason: create(ReasonSchema, this.conditionReason) }),
+      ...(this.describedAs && { description: this.describedAs }),
       resourcesUsedElsewhere: this.resourcesUsedElsewhere,
       progress: [...progress],
     };
@@ -362,7 +369,9 @@ class OutgoingRequests implements AsyncIterableIterator<ExchangeLeasesRequest> {
   }
 
   repeat(beside: Partial<ExchangeLeasesRequest>): void {
-    if (this.#last !== undefined) this.put({ ...this.#last, ...beside });
+    if (this.#last === undefined) return;
+    const { conditionReason: _reason, description: _description, ...last } = this.#last;
+    this.put({ ...last, ...beside });
   }
 
   end(): void {

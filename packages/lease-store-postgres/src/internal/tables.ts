@@ -66,6 +66,8 @@ export interface Tables {
     server_id: string | null;
     opened_at: string | null;
     condition: number;
+    condition_code: string | null;
+    condition_message: string | null;
     enabled: boolean;
     quarantined_until: string | null;
     description: Uint8Array;

@@ -49,6 +49,7 @@ export interface MemoryAgent {
   session: { readonly sessionId: string; readonly serverId: string; readonly openedAtMs: number } | undefined;
   instanceNonce: string;
   condition: AgentRecord['condition'];
+  conditionReason: AgentRecord['conditionReason'];
   quarantinedUntilMs: number;
   takeoversAtMs: readonly number[];
 }

@@ -33,11 +33,14 @@ export function memorySessionStore(data: MemoryData, signals: StoreSignals): Ses
       agent.session = undefined;
       return data.lose(data.boundTo(ref.agentId), { code: 'SESSION_ENDED', message: storedMessage(reason) });
     },
-    recordCondition: async (ref, condition, context) => {
+    recordCondition: async (ref, { condition, reason }, context) => {
       data.enter(context);
       checkSession('session', ref);
+      if (reason) checkText('reason.code', reason.code, storeLimits.idLengthMax);
       const agent = data.agents.get(ref.agentId);
-      if (agent && data.isCurrent(ref)) agent.condition = condition;
+      if (!agent || !data.isCurrent(ref)) return;
+      agent.condition = condition;
+      agent.conditionReason = reason && { code: reason.code, message: storedMessage(reason.message) };
     },
     recordDescription: async (ref, description, context) => {
       data.enter(context);
@@ -101,6 +104,7 @@ function openSession(data: MemoryData, signals: StoreSignals, wanted: NewSession
     session: undefined,
     instanceNonce,
     condition: 'ready',
+    conditionReason: undefined,
     quarantinedUntilMs: 0,
     takeoversAtMs: [],
   };
@@ -124,6 +128,7 @@ function openSession(data: MemoryData, signals: StoreSignals, wanted: NewSession
   agent.instanceNonce = instanceNonce;
   agent.description = description;
   agent.condition = 'ready';
+  agent.conditionReason = undefined;
 
   const { epoch } = agent;
   const earlier = data.boundTo(agentId);
@@ -153,13 +158,14 @@ function agentRecord(data: MemoryData, agent: MemoryAgent): AgentRecord {
       resourcesUsed[name] = (resourcesUsed[name] ?? 0) + amount;
     }
   }
-  const { agentId, description, epoch, session, condition, quarantinedUntilMs } = agent;
+  const { agentId, description, epoch, session, condition, conditionReason, quarantinedUntilMs } = agent;
   return {
     agentId,
     description,
     epoch,
     ...(session ? { session } : {}),
     condition,
+    ...(conditionReason ? { conditionReason } : {}),
     enabled: true,
     ...(quarantinedUntilMs > data.clock.wallMs() ? { quarantinedUntilMs } : {}),
     leases: leases.length,

@@ -119,8 +119,8 @@ export const sessionStoreCases: readonly StoreCase[] = [
       await boundSample(store, agent, { requirements: { resources: { cores: 1, gpu: 1 } } });
       await sampleSession(store, 'agent-2');
       await sampleSession(store, 'agent-0');
-      await store.sessions.recordCondition(agent, 'busy', context);
-      await store.sessions.recordCondition({ ...agent, epoch: epoch - 1 }, 'unhealthy', context);
+      await store.sessions.recordCondition(agent, { condition: 'busy' }, context);
+      await store.sessions.recordCondition({ ...agent, epoch: epoch - 1 }, { condition: 'unhealthy' }, context);
       const [record] = await store.sessions.agents({ after: 'agent-0', limit: 1 }, context);
       assert.equal(record?.agentId, 'agent-1');
       assert.deepEqual(record?.description, description);
@@ -144,6 +144,51 @@ export const sessionStoreCases: readonly StoreCase[] = [
       );
       await openSample(store, 'agent-1');
       assert.equal((await store.sessions.agents({ after: 'agent-0', limit: 1 }, context))[0]?.condition, 'ready');
+    },
+  },
+  {
+    name: 'remembers why an agent is in its condition, until it says otherwise or opens a new session',
+    async run({ store }) {
+      const reason = { code: 'DISK_SPACE_LOW', message: 'the disk of /work is full' };
+      const agent = await sampleSession(store, 'agent-1');
+      const read = async () => {
+        const [record] = await store.sessions.agents({ limit: 1 }, context);
+        return [record?.condition, record?.conditionReason];
+      };
+      await store.sessions.recordCondition(agent, { condition: 'unhealthy', reason }, context);
+      assert.deepEqual(await read(), ['unhealthy', reason]);
+      await store.sessions.recordCondition(agent, { condition: 'ready' }, context);
+      assert.deepEqual(await read(), ['ready', undefined]);
+      const long = { code: 'LONG', message: `a\0${'é'.repeat(storeLimits.messageBytesMax)}` };
+      await store.sessions.recordCondition(agent, { condition: 'busy', reason: long }, context);
+      const [, cut] = await read();
+      assert.ok(typeof cut === 'object' && Buffer.byteLength(cut.message) <= storeLimits.messageBytesMax);
+      const stale = { ...agent, epoch: agent.epoch - 1 };
+      await store.sessions.recordCondition(stale, { condition: 'ready' }, context);
+      assert.equal((await read())[0], 'busy');
+      await openSample(store, 'agent-1');
+      assert.deepEqual(await read(), ['ready', undefined]);
+      const nameless = { condition: 'busy', reason: { code: '', message: '' } } as const;
+      await rejectsWith(store.sessions.recordCondition(agent, nameless, context), 'STORE_INPUT_INVALID');
+    },
+  },
+  {
+    name: 'remembers what an agent says that it is now, of its current session alone',
+    async run({ store }) {
+      const now = create(AgentDescriptionSchema, { name: 'box', properties: [{ key: 'ram', value: '1' }] });
+      const stale = create(AgentDescriptionSchema, { name: 'stale' });
+      const read = async () => (await store.sessions.agents({ limit: 1 }, context))[0]?.description;
+      const agent = await sampleSession(store, 'agent-1');
+      await store.sessions.recordDescription(agent, now, context);
+      assert.deepEqual(await read(), now);
+      await store.sessions.recordDescription({ ...agent, epoch: agent.epoch - 1 }, stale, context);
+      await store.sessions.recordDescription({ ...agent, agentId: 'nobody' }, stale, context);
+      assert.deepEqual(await read(), now);
+      const huge = create(AgentDescriptionSchema, { name: 'x'.repeat(storeLimits.descriptionBytesMax + 1) });
+      await rejectsWith(store.sessions.recordDescription(agent, huge, context), 'STORE_CALL_TOO_LARGE');
+      await store.sessions.endSession(agent, 'gone', context);
+      await store.sessions.recordDescription(agent, stale, context);
+      assert.deepEqual(await read(), now);
     },
   },
   {
