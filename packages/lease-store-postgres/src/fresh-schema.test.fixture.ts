@@ -33,11 +33,14 @@ const timeColumns = [
   ['servers', 'beat_at'],
   ['servers', 'left_at'],
   ['jobs', 'created_at'],
+  ['agent_tasks', 'not_before'],
+  ['agent_tasks', 'expires_at'],
+  ['agent_tasks', 'draining_until'],
 ] as const;
 
 const emptied = [
   ...['leases', 'lease_classes', 'lease_history', 'attempt_history', 'agents', 'servers'],
-  ...['jobs', 'logs', 'log_chunks', 'progress'],
+  ...['jobs', 'logs', 'log_chunks', 'progress', 'agent_tasks'],
 ];
 
 /** Makes a migrated schema. */

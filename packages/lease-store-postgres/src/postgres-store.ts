@@ -1,8 +1,13 @@
 import { principalName, silentLogger, systemClock, type Clock, type Logger } from '@drover/lease-kit';
 import {
   agentQuarantined,
+  checkAgentTaskKeys,
+  checkAgentTaskRetry,
+  checkAgentTaskWishes,
   checkAttemptWrites,
+  checkBindAgentTasks,
   checkClaim,
+  checkCount,
   checkEnqueueEntries,
   checkJobDrafts,
   checkNewSession,
@@ -19,7 +24,9 @@ import {
 } from '@drover/lease-store';
 import { AgentRecords } from './agent-records.ts';
 import { AgentSessions } from './agent-sessions.ts';
+import { AgentTaskRecords } from './agent-task-records.ts';
 import { AttemptLogs } from './attempt-logs.ts';
+import { AgentTaskBinder } from './agent-task-binder.ts';
 import { BoundAttempts } from './bound-attempts.ts';
 import { CancelJob } from './cancel-job.ts';
 import { ClaimLeases } from './claim-leases.ts';
@@ -38,7 +45,9 @@ import { RecordAttempts } from './record-attempts.ts';
 import { RecordProgress } from './record-progress.ts';
 import { removeExpired } from './remove-expired.ts';
 import { SessionSweep } from './session-sweep.ts';
+import { SettleAgentTasks } from './settle-agent-tasks.ts';
 import { SubmitJobs } from './submit-jobs.ts';
+import { WantAgentTasks } from './want-agent-tasks.ts';
 import { WaitingClasses } from './waiting-classes.ts';
 
 /** Names, limits and times of {@link createPostgresStore}. */
@@ -93,6 +102,10 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
   const records = new JobRecords(s, { build, leases });
   const progress = new RecordProgress(s);
   const logs = new AttemptLogs(s);
+  const taskRecords = new AgentTaskRecords(s, build);
+  const wantTasks = new WantAgentTasks(s);
+  const bindTasks = new AgentTaskBinder(s, enqueue);
+  const settleTasks = new SettleAgentTasks(s);
   const signals = new PostgresSignals({ database, clock, logger }, { channel: schema, windowMs: signalWindowMs });
 
   let fitting: Promise<void> | undefined;
@@ -244,6 +257,39 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
       append: (entry, context) => call(context, (session) => logs.append(session, entry)),
       read: (ref, range, context) => call(context, (session) => logs.read(session, ref, range)),
       list: (attempt, context) => call(context, (session) => logs.list(session, attempt)),
+    },
+    agentTasks: {
+      want: async (wishes, context) => {
+        checkAgentTaskWishes(wishes);
+        const requestedBy = principalName(context.principal);
+        return transaction(context, (session) => wantTasks.want(session, wishes, requestedBy));
+      },
+      withdraw: async (keys, reason, context) => {
+        checkAgentTaskKeys('keys', keys);
+        return transaction(context, (session) => wantTasks.withdraw(session, keys, storedMessage(reason)));
+      },
+      list: (page, context) => call(context, (session) => taskRecords.list(session, page)),
+      open: async (source, context) => {
+        checkText('source', source, storeLimits.idLengthMax);
+        return call(context, (session) => taskRecords.open(session, source));
+      },
+      bind: async (request, context) => {
+        checkBindAgentTasks(request);
+        return transaction(context, (session) => bindTasks.run(session, schema, request));
+      },
+      drop: async (entries, context) => {
+        checkCount('entries', entries.length, storeLimits.agentTaskBindingsMax);
+        const stored = entries.map(({ reason, ...entry }) => ({
+          ...entry,
+          reason: { code: storedMessage(reason.code), message: storedMessage(reason.message) },
+        }));
+        await call(context, (session) => settleTasks.drop(session, stored));
+      },
+      settle: async (source, retry, context) => {
+        checkText('source', source, storeLimits.idLengthMax);
+        checkAgentTaskRetry(retry);
+        return transaction(context, (session) => settleTasks.settle(session, source, retry));
+      },
     },
     signals,
     check: async (signal) => {

@@ -3,8 +3,8 @@ import type { Database } from './internal/database.ts';
 const batch = 5_000;
 
 /**
- * Removes rows beyond the retention that stand in no partition: jobs without live leases, headers of logs, and progress of
- * leases that have ended. In batches of 5,000, each a commit of its own, so that no lock is held for long.
+ * Removes rows beyond the retention that stand in no partition: jobs without live leases, headers of logs, what was once
+ * wanted of agents, and progress of leases that have ended. In batches of 5,000, each a commit of its own, so that no lock is held for long.
  */
 export async function removeExpired(database: Database, s: string, retentionMs: number | undefined): Promise<void> {
   const remove = async (table: string, condition: string, values: unknown[]) => {
@@ -22,7 +22,12 @@ export async function removeExpired(database: Database, s: string, retentionMs: 
   const noLease = (column: string) => `not exists (select 1 from ${s}.leases l where l.${column} = t.${column})`;
   await remove('progress', `t.updated_at < now() - interval '1 day' and ${noLease('lease_id')}`, []);
   if (retentionMs === undefined) return;
-  const old = (column: string) => `t.${column} < now() - $1 * interval '1 millisecond'`;
-  await remove('jobs', `${old('created_at')} and ${noLease('job_id')}`, [retentionMs]);
-  await remove('logs', `${old('updated_at')} and ${noLease('lease_id')}`, [retentionMs]);
+  const old = (time: string) => `${time} < now() - $1 * interval '1 millisecond'`;
+  await remove('jobs', `${old('t.created_at')} and ${noLease('job_id')}`, [retentionMs]);
+  await remove(
+    'agent_tasks',
+    `(not t.wanted or t.expires_at < now()) and t.lease_id is null and ${old('greatest(t.last_at, t.requested_at)')}`,
+    [retentionMs],
+  );
+  await remove('logs', `${old('t.updated_at')} and ${noLease('lease_id')}`, [retentionMs]);
 }

@@ -1,5 +1,6 @@
 import { systemClock, type Clock } from '@drover/lease-kit';
 import type { DroverStore } from './drover-store.ts';
+import { memoryAgentTaskStore } from './memory/memory-agent-task-store.ts';
 import { memoryAttemptStore } from './memory/memory-attempt-store.ts';
 import { MemoryData } from './memory/memory-data.ts';
 import { memoryJobStore } from './memory/memory-job-store.ts';
@@ -32,6 +33,7 @@ export function createMemoryStore({ clock = systemClock }: MemoryStoreDeps = {})
     sessions: memorySessionStore(data, signals),
     jobs: memoryJobStore(data),
     logs: memoryLogStore(data),
+    agentTasks: memoryAgentTaskStore(data),
     signals,
     check: async (signal) => data.enter(signal ? { signal } : {}),
     close,

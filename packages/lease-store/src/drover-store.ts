@@ -1,3 +1,4 @@
+import type { AgentTaskStore } from './agent-task-store.ts';
 import type { AttemptStore } from './attempt-store.ts';
 import type { JobStore } from './job-store.ts';
 import type { LeaseQueue } from './lease-queue.ts';
@@ -12,6 +13,7 @@ export interface DroverStore extends AsyncDisposable {
   readonly sessions: SessionStore;
   readonly jobs: JobStore;
   readonly logs: LogStore;
+  readonly agentTasks: AgentTaskStore;
   readonly signals: StoreSignals;
   /** Resolves when the store answers; rejects with STORE_UNAVAILABLE, SCHEMA_TOO_NEW or SCHEMA_TOO_OLD otherwise. */
   check(signal?: AbortSignal): Promise<void>;

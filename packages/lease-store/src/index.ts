@@ -1,4 +1,19 @@
 export type {
+  AgentTaskBinding,
+  AgentTaskEnd,
+  AgentTaskKey,
+  AgentTaskRecord,
+  AgentTaskRetry,
+  AgentTaskStore,
+  AgentTaskWish,
+  BindAgentTasks,
+  BoundAgentTask,
+  OpenAgentTask,
+  SettledAgentTask,
+  WantedAgentTask,
+  WithdrawnAgentTask,
+} from './agent-task-store.ts';
+export type {
   AttemptOutcome,
   AttemptStore,
   AttemptWrite,
@@ -62,6 +77,14 @@ export {
   isUuid,
   storedMessage,
 } from './check-store-input.ts';
+export {
+  agentTaskDecision,
+  agentTaskExpiryMs,
+  checkAgentTaskKeys,
+  checkAgentTaskRetry,
+  checkAgentTaskWishes,
+  checkBindAgentTasks,
+} from './check-agent-task.ts';
 export { retryDecision, type EndedAttempt, type RetryDecision } from './retry-decision.ts';
 export { storeLimits } from './store-limits.ts';
 export { createMemoryStore, type MemoryStoreDeps } from './create-memory-store.ts';

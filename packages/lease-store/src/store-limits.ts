@@ -35,6 +35,14 @@ export const storeLimits = {
   attemptsShownMax: 32,
   /** Attempts that one `sweep` ends. */
   sweepMax: 1_000,
+  /** Inline bytes of what is wanted of an agent. */
+  agentTaskPayloadBytesMax: 16 * 1024,
+  /** Wishes or keys of one `want` or `withdraw`, and tasks of one `settle`. */
+  agentTasksPerCallMax: 1_000,
+  /** Entries of one `bind`. */
+  agentTaskBindingsMax: 256,
+  /** Tasks that `open` answers. */
+  openAgentTasksMax: 10_000,
   logsPerAttemptMax: 256,
   logBytesMax: 64 * 1024 * 1024,
   logAppendBytesMax: 256 * 1024,

@@ -86,6 +86,30 @@ export interface Tables {
     offset: number;
     data: Uint8Array;
   };
+  agent_tasks: {
+    source: string;
+    agent_id: string;
+    revision: number;
+    wanted: boolean;
+    forced: boolean;
+    requested_at: string;
+    not_before: string | null;
+    expires_at: string;
+    draining_until: string | null;
+    failures: number;
+    group_name: string | null;
+    group_max: number | null;
+    lease_id: string | null;
+    last_lease_id: string | null;
+    last_outcome: number | null;
+    last_succeeded: boolean | null;
+    last_at: string | null;
+    last_code: string | null;
+    last_message: string | null;
+    requested_by: string;
+    payload_type: string;
+    payload: Uint8Array;
+  };
   progress: {
     lease_id: string;
     attempt: number;

@@ -1,10 +1,16 @@
 import { leasesMigration } from './0001-leases.ts';
 import { jobsMigration } from './0002-jobs.ts';
 import { conditionReasonsMigration } from './0003-condition-reasons.ts';
+import { agentTasksMigration } from './0004-agent-tasks.ts';
 import type { Migration } from './migration.ts';
 
 /** All migrations, by id. A new one is added at the end. */
-export const migrations: readonly Migration[] = [leasesMigration, jobsMigration, conditionReasonsMigration];
+export const migrations: readonly Migration[] = [
+  leasesMigration,
+  jobsMigration,
+  conditionReasonsMigration,
+  agentTasksMigration,
+];
 
 /** The newest migration that this version knows. */
 export const newestMigration = migrations.length;

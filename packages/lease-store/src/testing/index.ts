@@ -1,3 +1,4 @@
+export { agentTaskStoreCases } from './agent-task-cases.ts';
 export { attemptStoreCases } from './attempt-cases.ts';
 export type { StoreCase, StoreSubject } from './compliance-case.ts';
 export { jobStoreCases } from './job-cases.ts';

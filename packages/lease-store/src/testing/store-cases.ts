@@ -1,3 +1,4 @@
+import { agentTaskStoreCases } from './agent-task-cases.ts';
 import { attemptStoreCases } from './attempt-cases.ts';
 import type { StoreCase } from './compliance-case.ts';
 import { jobStoreCases } from './job-cases.ts';
@@ -19,5 +20,6 @@ export const storeCases: readonly StoreCase[] = [
   ...sessionStoreCases,
   ...jobStoreCases,
   ...logStoreCases,
+  ...agentTaskStoreCases,
   ...storeLifeCases,
 ];
