@@ -36,11 +36,14 @@ const timeColumns = [
   ['agent_tasks', 'not_before'],
   ['agent_tasks', 'expires_at'],
   ['agent_tasks', 'draining_until'],
+  ['tokens', 'created_at'],
+  ['tokens', 'expires_at'],
+  ['tokens', 'used_at'],
 ] as const;
 
 const emptied = [
   ...['leases', 'lease_classes', 'lease_history', 'attempt_history', 'agents', 'servers'],
-  ...['jobs', 'logs', 'log_chunks', 'progress', 'agent_tasks'],
+  ...['jobs', 'logs', 'log_chunks', 'progress', 'agent_tasks', 'tokens', 'audit'],
 ];
 
 /** Makes a migrated schema. */

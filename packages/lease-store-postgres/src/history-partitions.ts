@@ -3,7 +3,7 @@ import type { Database } from './internal/database.ts';
 import { errorFromPostgres, sqlStateOf } from './internal/postgres-error.ts';
 
 /** Tables that are partitioned by time, a partition a week. */
-const partitionedTables = ['lease_history', 'attempt_history', 'log_chunks'] as const;
+const partitionedTables = ['lease_history', 'attempt_history', 'log_chunks', 'audit'] as const;
 const weekMs = 7 * 86_400_000;
 const weeksAhead = 2;
 
@@ -13,6 +13,8 @@ export interface KeepPartitionsOptions {
   readonly schema: string;
   /** Partitions whose newest row is older are dropped; absent means that nothing is. */
   readonly retentionMs?: number | undefined;
+  /** The same for the audit. */
+  readonly auditRetentionMs?: number | undefined;
 }
 
 /**
@@ -21,7 +23,7 @@ export interface KeepPartitionsOptions {
  */
 export async function keepPartitions(
   database: Database,
-  { schema, retentionMs }: KeepPartitionsOptions,
+  { schema, retentionMs, auditRetentionMs }: KeepPartitionsOptions,
   logger: Logger,
 ): Promise<void> {
   const rows = await database.call(undefined, (session) =>
@@ -49,10 +51,11 @@ export async function keepPartitions(
         `create table if not exists ${schema}.${name} partition of ${schema}.${table} for values from ('${from}') to ('${to}')`,
       );
     }
-    if (retentionMs === undefined) continue;
+    const keptMs = table === 'audit' ? auditRetentionMs : retentionMs;
+    if (keptMs === undefined) continue;
     for (const name of existing) {
       const week = /_w(\d+)$/.exec(name)?.[1];
-      if (week === undefined || (Number(week) + 1) * weekMs > nowMs - retentionMs) continue;
+      if (week === undefined || (Number(week) + 1) * weekMs > nowMs - keptMs) continue;
       await change(database, logger, `drop table if exists ${schema}.${name}`);
     }
   }

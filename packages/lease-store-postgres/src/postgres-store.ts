@@ -22,11 +22,13 @@ import {
   type DroverStore,
   type StoreContext,
 } from '@drover/lease-store';
+import { AccessTokens } from './access-tokens.ts';
 import { AgentRecords } from './agent-records.ts';
 import { AgentSessions } from './agent-sessions.ts';
 import { AgentTaskRecords } from './agent-task-records.ts';
 import { AttemptLogs } from './attempt-logs.ts';
 import { AgentTaskBinder } from './agent-task-binder.ts';
+import { AuditLines } from './audit-lines.ts';
 import { BoundAttempts } from './bound-attempts.ts';
 import { CancelJob } from './cancel-job.ts';
 import { ClaimLeases } from './claim-leases.ts';
@@ -58,6 +60,8 @@ export interface PostgresStoreOptions {
   readonly callTimeoutMs?: number;
   /** How long ended leases, attempts, logs and jobs are kept. Default 90 days; `Infinity` keeps them for ever. */
   readonly retentionMs?: number;
+  /** How long lines of the audit are kept. Default 400 days; `Infinity` keeps them for ever. */
+  readonly auditRetentionMs?: number;
   /** How long signals are gathered before the next message to other servers; four times that under load. Default 5 ms. */
   readonly signalWindowMs?: number;
 }
@@ -82,6 +86,7 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
   const { pool, clock = systemClock, logger = silentLogger } = deps;
   const { schema = 'drover', callTimeoutMs = 10_000, signalWindowMs = 5 } = options;
   const retentionMs = options.retentionMs ?? 90 * 86_400_000;
+  const auditRetentionMs = options.auditRetentionMs ?? 400 * 86_400_000;
   const s = quotedSchema(schema);
   checkWhole('callTimeoutMs', callTimeoutMs, 100, 3_600_000);
 
@@ -106,6 +111,8 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
   const wantTasks = new WantAgentTasks(s);
   const bindTasks = new AgentTaskBinder(s, enqueue);
   const settleTasks = new SettleAgentTasks(s);
+  const audit = new AuditLines(s);
+  const tokens = new AccessTokens(s, audit);
   const signals = new PostgresSignals({ database, clock, logger }, { channel: schema, windowMs: signalWindowMs });
 
   let fitting: Promise<void> | undefined;
@@ -141,7 +148,8 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
   const maintain = async (): Promise<void> => {
     await ready(undefined);
     const kept = Number.isFinite(retentionMs) ? retentionMs : undefined;
-    await keepPartitions(database, { schema: s, retentionMs: kept }, logger);
+    const auditKept = Number.isFinite(auditRetentionMs) ? auditRetentionMs : undefined;
+    await keepPartitions(database, { schema: s, retentionMs: kept, auditRetentionMs: auditKept }, logger);
     await removeExpired(database, s, kept);
   };
   let maintenance: Promise<void> = Promise.resolve();
@@ -290,6 +298,20 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
         checkAgentTaskRetry(retry);
         return transaction(context, (session) => settleTasks.settle(session, source, retry));
       },
+    },
+    access: {
+      createToken: (draft, context) => transaction(context, (session) => tokens.create(session, draft, context)),
+      tokens: (page, context) => call(context, (session) => tokens.page(session, page)),
+      revokeToken: async (idOrPrefix, context) => {
+        const token = await transaction(context, (session) => tokens.revoke(session, idOrPrefix, context));
+        signals.announce({ kind: 'token', tokenId: token.tokenId });
+        return token;
+      },
+      useToken: (hash, context) => call(context, (session) => tokens.use(session, hash)),
+    },
+    audit: {
+      append: (entries, context) => call(context, (session) => audit.append(session, entries)),
+      entries: (query, context) => call(context, (session) => audit.entries(session, query)),
     },
     signals,
     check: async (signal) => {

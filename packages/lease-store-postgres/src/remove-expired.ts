@@ -5,6 +5,8 @@ const batch = 5_000;
 /**
  * Removes rows beyond the retention that stand in no partition: jobs without live leases, headers of logs, what was once
  * wanted of agents, and progress of leases that have ended. In batches of 5,000, each a commit of its own, so that no lock is held for long.
+ * Removes rows beyond the retention that stand in no partition: jobs without live leases, headers of logs, tokens and
+ * progress of leases that have ended. In batches of 5,000, each a commit of its own, so that no lock is held for long.
  */
 export async function removeExpired(database: Database, s: string, retentionMs: number | undefined): Promise<void> {
   const remove = async (table: string, condition: string, values: unknown[]) => {
@@ -30,4 +32,5 @@ export async function removeExpired(database: Database, s: string, retentionMs: 
     [retentionMs],
   );
   await remove('logs', `${old('t.updated_at')} and ${noLease('lease_id')}`, [retentionMs]);
+  await remove('tokens', old('coalesce(t.revoked_at, t.expires_at)'), [retentionMs]);
 }

@@ -1,7 +1,9 @@
 import { systemClock, type Clock } from '@drover/lease-kit';
 import type { DroverStore } from './drover-store.ts';
 import { memoryAgentTaskStore } from './memory/memory-agent-task-store.ts';
+import { memoryAccessStore } from './memory/memory-access-store.ts';
 import { memoryAttemptStore } from './memory/memory-attempt-store.ts';
+import { MemoryAudit, memoryAuditStore } from './memory/memory-audit-store.ts';
 import { MemoryData } from './memory/memory-data.ts';
 import { memoryJobStore } from './memory/memory-job-store.ts';
 import { memoryLeaseQueue } from './memory/memory-lease-queue.ts';
@@ -23,6 +25,7 @@ export interface MemoryStoreDeps {
 export function createMemoryStore({ clock = systemClock }: MemoryStoreDeps = {}): DroverStore {
   const data = new MemoryData(clock);
   const signals = memorySignals();
+  const audit = new MemoryAudit(data);
   const close = async (): Promise<void> => {
     data.isClosed = true;
     signals.close();
@@ -34,6 +37,8 @@ export function createMemoryStore({ clock = systemClock }: MemoryStoreDeps = {})
     jobs: memoryJobStore(data),
     logs: memoryLogStore(data),
     agentTasks: memoryAgentTaskStore(data),
+    access: memoryAccessStore(data, signals, audit),
+    audit: memoryAuditStore(data, audit),
     signals,
     check: async (signal) => data.enter(signal ? { signal } : {}),
     close,

@@ -1,5 +1,7 @@
 import type { AgentTaskStore } from './agent-task-store.ts';
+import type { AccessStore } from './access-store.ts';
 import type { AttemptStore } from './attempt-store.ts';
+import type { AuditStore } from './audit-store.ts';
 import type { JobStore } from './job-store.ts';
 import type { LeaseQueue } from './lease-queue.ts';
 import type { LogStore } from './log-store.ts';
@@ -14,6 +16,8 @@ export interface DroverStore extends AsyncDisposable {
   readonly jobs: JobStore;
   readonly logs: LogStore;
   readonly agentTasks: AgentTaskStore;
+  readonly access: AccessStore;
+  readonly audit: AuditStore;
   readonly signals: StoreSignals;
   /** Resolves when the store answers; rejects with STORE_UNAVAILABLE, SCHEMA_TOO_NEW or SCHEMA_TOO_OLD otherwise. */
   check(signal?: AbortSignal): Promise<void>;

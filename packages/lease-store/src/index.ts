@@ -1,3 +1,4 @@
+export type { AccessStore, TokenDraft, TokenRecord } from './access-store.ts';
 export type {
   AgentTaskBinding,
   AgentTaskEnd,
@@ -21,6 +22,7 @@ export type {
   BoundAttemptRecord,
   LostAttempt,
 } from './attempt-store.ts';
+export type { AuditDraft, AuditEntry, AuditQuery, AuditStore } from './audit-store.ts';
 export type { Change, ChangeNote } from './change.ts';
 export type { DroverStore } from './drover-store.ts';
 export type {
@@ -58,7 +60,12 @@ export {
   payloadTooLarge,
   sessionFenced,
   storeClosed,
+  tokenExists,
+  tokenIdAmbiguous,
+  tokenNotFound,
+  tokensFull,
 } from './store-errors.ts';
+export { auditDraftOf, auditText, checkAuditDrafts, checkAuditQuery, checkTokenDraft } from './check-access-input.ts';
 export {
   cachedRequirementsKey,
   checkAttemptWrites,

@@ -1,5 +1,6 @@
 import { DroverError } from '@drover/lease-kit';
 import type { SessionRef } from './lease-queue.ts';
+import { storeLimits } from './store-limits.ts';
 
 /** Input that no store takes. `where` names the field. */
 export function inputInvalid(where: string, problem: string, allowed: string): DroverError {
@@ -121,5 +122,42 @@ export function callCancelled(cause: unknown): DroverError {
     advice: 'cancelled',
     message: 'The caller ended the call to the store; a write may have happened or not.',
     cause,
+  });
+}
+
+/** A token id or secret that is taken. */
+export function tokenExists(tokenId: string): DroverError {
+  return new DroverError({
+    code: 'TOKEN_EXISTS',
+    advice: 'conflict',
+    message: `Token ${tokenId} or its secret exists already.`,
+    details: { tokenId },
+  });
+}
+
+export function tokenNotFound(idOrPrefix: string): DroverError {
+  return new DroverError({
+    code: 'TOKEN_NOT_FOUND',
+    advice: 'not-found',
+    message: `There is no token ${JSON.stringify(idOrPrefix)} (any more).`,
+    details: { tokenId: idOrPrefix },
+  });
+}
+
+export function tokenIdAmbiguous(prefix: string): DroverError {
+  return new DroverError({
+    code: 'TOKEN_ID_AMBIGUOUS',
+    advice: 'fix-input',
+    message: `Several tokens begin with ${JSON.stringify(prefix)}; give more of the id.`,
+    details: { prefix },
+  });
+}
+
+export function tokensFull(): DroverError {
+  return new DroverError({
+    code: 'TOKENS_FULL',
+    advice: 'exhausted',
+    message: `There are ${storeLimits.tokensMax} tokens that have not ended, which is the most allowed: revoke some.`,
+    details: { tokensMax: storeLimits.tokensMax },
   });
 }

@@ -54,4 +54,15 @@ export const storeLimits = {
   takeoversMax: 4,
   takeoverWindowMs: 5 * 60_000,
   quarantineMs: 10 * 60_000,
+  /** Tokens that have not ended. */
+  tokensMax: 10_000,
+  /** Pools that one token is limited to. */
+  tokenPoolsMax: 100,
+  tokenLifetimeMsMax: 10 * 366 * 86_400_000,
+  /** How exactly the last use of a token is known. */
+  tokenUseMs: 3_600_000,
+  /** Lines of the audit that one call adds. */
+  auditEntriesPerCallMax: 1_000,
+  /** Bytes of JSON that the audit keeps of a thing before a change, and after it. */
+  auditRecordBytesMax: 8_192,
 } as const;

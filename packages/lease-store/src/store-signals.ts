@@ -10,6 +10,8 @@ export type StoreSignal =
   | { readonly kind: 'job'; readonly jobId: string }
   /** A log has more bytes. */
   | { readonly kind: 'log'; readonly leaseId: string }
+  /** A token was revoked. */
+  | { readonly kind: 'token'; readonly tokenId: string }
   /** Signals may have been missed, e.g. while the connection that hears them was away: look at everything again. */
   | { readonly kind: 'resync' };
 

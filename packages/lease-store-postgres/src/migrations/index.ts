@@ -2,6 +2,7 @@ import { leasesMigration } from './0001-leases.ts';
 import { jobsMigration } from './0002-jobs.ts';
 import { conditionReasonsMigration } from './0003-condition-reasons.ts';
 import { agentTasksMigration } from './0004-agent-tasks.ts';
+import { accessMigration } from './0005-access.ts';
 import type { Migration } from './migration.ts';
 
 /** All migrations, by id. A new one is added at the end. */
@@ -10,6 +11,7 @@ export const migrations: readonly Migration[] = [
   jobsMigration,
   conditionReasonsMigration,
   agentTasksMigration,
+  accessMigration,
 ];
 
 /** The newest migration that this version knows. */

@@ -1,5 +1,7 @@
 export { agentTaskStoreCases } from './agent-task-cases.ts';
+export { accessStoreCases } from './access-cases.ts';
 export { attemptStoreCases } from './attempt-cases.ts';
+export { auditStoreCases } from './audit-cases.ts';
 export type { StoreCase, StoreSubject } from './compliance-case.ts';
 export { jobStoreCases } from './job-cases.ts';
 export { logStoreCases } from './log-cases.ts';

@@ -1,5 +1,7 @@
 import { agentTaskStoreCases } from './agent-task-cases.ts';
+import { accessStoreCases } from './access-cases.ts';
 import { attemptStoreCases } from './attempt-cases.ts';
+import { auditStoreCases } from './audit-cases.ts';
 import type { StoreCase } from './compliance-case.ts';
 import { jobStoreCases } from './job-cases.ts';
 import { logStoreCases } from './log-cases.ts';
@@ -21,5 +23,7 @@ export const storeCases: readonly StoreCase[] = [
   ...jobStoreCases,
   ...logStoreCases,
   ...agentTaskStoreCases,
+  ...accessStoreCases,
+  ...auditStoreCases,
   ...storeLifeCases,
 ];
