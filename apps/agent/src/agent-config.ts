@@ -1,4 +1,5 @@
 import { byteSize, defineAppConfig, duration, logConfig, secret } from '@drover/app-config';
+import { packageNamePattern } from '@drover/lease-type-loader';
 import { z } from 'zod';
 
 /** Everything that an agent may be told, by file, environment (`DROVER_AGENT_…`) or flag. */
@@ -6,6 +7,19 @@ export const agentConfig = defineAppConfig({
   name: 'drover-agent',
   envPrefix: 'DROVER_AGENT',
   schema: z.strictObject({
+    lease_types: z
+      .array(
+        z.string().regex(packageNamePattern, 'is no name of a package; allowed is e.g. @acme/lease-type-render-frame'),
+      )
+      .max(64)
+      .default([])
+      .describe('Packages of further lease types, installed by npm beside the app or at the working directory.'),
+    lease_type: z
+      .record(z.string(), z.record(z.string(), z.unknown()))
+      .default({})
+      .describe(
+        'Configuration of lease types by the name of their package: [lease_type."@acme/lease-type-render-frame"].',
+      ),
     server: z
       .strictObject({
         urls: z

@@ -5,21 +5,18 @@ import { GuardedSessionManager } from '@drover/grpc-streams';
 import type { ContentStore } from '@drover/content-store';
 import { createRemoteContentStore } from '@drover/content-store-remote';
 import { createLeaseAgent, type LeaseAgent, type LeaseAgentEvent } from '@drover/lease-agent';
-import { LeaseHandler, type Logger } from '@drover/lease-kit';
+import { LeaseHandler, systemClock, type AgentContribution, type Logger } from '@drover/lease-kit';
 import { createLeaseClient, createRotatingLeaseClient } from '@drover/lease-transport';
-import { createJobHandler } from '@drover/lease-type-job/lease-handler';
+import { createLeaseTypes } from '@drover/lease-type-loader';
 import { createProcessRunner, type ProcessRunner } from '@drover/process-runner';
 import { createGitWorkspaceProvider } from '@drover/workspaces-git';
+import { mkdirSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import {
-  container as rootContainer,
-  instanceCachingFactory,
-  type DependencyContainer,
-  type InjectionToken,
-} from 'tsyringe';
+import { join, resolve } from 'node:path';
+import { container as rootContainer, type DependencyContainer, type InjectionToken } from 'tsyringe';
 import { agentBlobsFrom } from './agent-blobs.ts';
 import type { AgentConfig } from './agent-config.ts';
+import { agentParts, type AgentCollaborators } from './agent-parts.ts';
 import { version } from './version.ts';
 
 /** What the composition root hands out besides handlers. */
@@ -32,27 +29,21 @@ export interface AgentParts {
   readonly content: ContentStore;
   readonly runner: ProcessRunner;
   readonly logger: Logger;
+  /** What the lease types bring. */
+  readonly leaseTypes: readonly AgentContribution[];
 }
 
 /**
- * The composition root: registers the parts and the handlers. A further lease type is one more registration of its handler
- * as a singleton of `LeaseHandler`.
+ * The composition root: registers the parts, and the handler of each lease type as a singleton of `LeaseHandler`. Which lease
+ * types there are is said in agent-parts.ts and in the configuration.
  */
-export function composeAgent(config: AgentConfig, parts: AgentParts): DependencyContainer {
+export function composeAgent(parts: AgentParts): DependencyContainer {
   const container = rootContainer.createChildContainer();
   container.register(ContentToken, { useValue: parts.content });
   container.register(RunnerToken, { useValue: parts.runner });
   container.register(LoggerToken, { useValue: parts.logger });
 
-  container.register<LeaseHandler>(LeaseHandler, {
-    useFactory: instanceCachingFactory((c) => {
-      const git = createGitWorkspaceProvider(
-        { cacheDir: join(config.state.dir, 'git') },
-        { logger: c.resolve(LoggerToken) },
-      );
-      return createJobHandler({ runner: c.resolve(RunnerToken), content: c.resolve(ContentToken), workspaces: [git] });
-    }),
-  });
+  for (const { handler } of parts.leaseTypes) container.register<LeaseHandler>(LeaseHandler, { useValue: handler });
   return container;
 }
 
@@ -62,7 +53,7 @@ export interface ComposedAgent extends AsyncDisposable {
 }
 
 /**
- * Makes the agent that a configuration describes, with the job handler; it does nothing before `agent.start()`. `extend`
+ * Makes the agent that a configuration describes, with its lease types; it does nothing before `agent.start()`. `extend`
  * registers what is added to the composition root: further handlers.
  */
 export async function createConfiguredAgent(
@@ -71,6 +62,7 @@ export async function createConfiguredAgent(
   onEvent: (event: LeaseAgentEvent) => void,
   extend?: (container: DependencyContainer) => void,
 ): Promise<ComposedAgent> {
+  const loaded = await agentParts(config, process.cwd());
   await using parts = new AsyncDisposableStack();
   const { urls, token, tls_ca } = config.server;
   const tls = tls_ca === undefined ? {} : { ca: await readFile(tls_ca) };
@@ -89,7 +81,25 @@ export async function createConfiguredAgent(
   };
   const content = createRemoteContentStore({}, { transport });
   const runner = parts.use(createProcessRunner({ stateDir: join(config.state.dir, 'processes') }, { logger }));
-  const container = composeAgent(config, { content, runner, logger });
+  const git = createGitWorkspaceProvider({ cacheDir: join(config.state.dir, 'git') }, { logger });
+  const leaseTypes = parts.use(
+    await createLeaseTypes(loaded, {
+      tables: config.lease_type,
+      collaborators: (_, leaseType): AgentCollaborators => ({
+        content,
+        runner,
+        workspaces: [git],
+        get stateDir() {
+          const dir = resolve(config.state.dir, 'lease-types', leaseType);
+          mkdirSync(dir, { recursive: true });
+          return dir;
+        },
+        clock: systemClock,
+        logger: logger.child({ leaseType }),
+      }),
+    }),
+  );
+  const container = composeAgent({ content, runner, logger, leaseTypes: leaseTypes.contributions });
   extend?.(container);
   const agent: LeaseAgent = parts.use(
     createLeaseAgent(

@@ -3,10 +3,9 @@ import { createAccessGate, rpcTable } from '@drover/access';
 import { registerContentService } from '@drover/content-service';
 import type { LocalContentStore } from '@drover/content-store';
 import { registerControlService } from '@drover/control-service';
-import { JobPlanner, payloadTypeOf, TaskSource, type Logger } from '@drover/lease-kit';
+import { JobPlanner, payloadTypeOf, TaskSource, type Logger, type ServerContribution } from '@drover/lease-kit';
 import { agentActsForItself, createLeaseServer, type LeaseServer } from '@drover/lease-server';
 import type { DroverStore } from '@drover/lease-store';
-import { createJobTaskSource, jobPlanner } from '@drover/lease-type-job/task-source';
 import { registerLeaseService } from '@drover/lease-transport';
 import { createRpcHost, principalFrom, type RpcHost } from '@drover/rpc-host';
 import type { HandlerContext } from '@connectrpc/connect';
@@ -21,11 +20,13 @@ export interface ServerParts {
   readonly store: DroverStore;
   readonly content: LocalContentStore;
   readonly logger: Logger;
+  /** What the lease types bring, in the order in which their sources are asked. */
+  readonly leaseTypes: readonly ServerContribution[];
 }
 
 /**
- * The composition root: registers the parts, the sources and the planners. A further lease type is one more registration
- * of its source as a singleton of `TaskSource`, and of its planner, if it has one, as one of `JobPlanner`.
+ * The composition root: registers the parts, and of each lease type its source as a singleton of `TaskSource` and its planner,
+ * if it has one, as one of `JobPlanner`. Which lease types there are is said in server-parts.ts and in the configuration.
  */
 export function composeServer(config: ServerConfig, parts: ServerParts): DependencyContainer {
   const container = rootContainer.createChildContainer();
@@ -33,13 +34,10 @@ export function composeServer(config: ServerConfig, parts: ServerParts): Depende
   container.register(ContentToken, { useValue: parts.content });
   container.register(LoggerToken, { useValue: parts.logger });
 
-  container.register<TaskSource>(TaskSource, {
-    useFactory: instanceCachingFactory((c) => {
-      const { queue, signals } = c.resolve(StoreToken);
-      return createJobTaskSource({ queue, signals, logger: c.resolve(LoggerToken) });
-    }),
-  });
-  container.register<JobPlanner>(JobPlanner, { useValue: jobPlanner });
+  for (const { source, planner } of parts.leaseTypes) {
+    container.register<TaskSource>(TaskSource, { useValue: source });
+    if (planner !== undefined) container.register<JobPlanner>(JobPlanner, { useValue: planner });
+  }
 
   container.register(LeaseServerToken, { useFactory: instanceCachingFactory((c) => leaseServerFrom(c, config)) });
   return container;

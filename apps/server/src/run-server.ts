@@ -1,11 +1,13 @@
 import { createDiskContentStore } from '@drover/content-store-disk';
-import type { Logger } from '@drover/lease-kit';
+import { systemClock, type Logger } from '@drover/lease-kit';
+import { createLeaseTypes } from '@drover/lease-type-loader';
 import { join } from 'node:path';
 import type { DependencyContainer } from 'tsyringe';
 import { checkAccess } from './callers.ts';
 import { composeServer, createServerHost } from './compose-server.ts';
 import { openStore } from './open-store.ts';
 import type { ServerConfig } from './server-config.ts';
+import { serverParts, type ServerCollaborators } from './server-parts.ts';
 import { LeaseServerToken } from './tokens.ts';
 
 /** A server that runs. */
@@ -34,13 +36,28 @@ export async function runServer(
   extend?: (container: DependencyContainer) => void,
 ): Promise<RunningServer> {
   checkAccess(config.listen.host, config.access.token);
+  // Before anything is started: a package that is wrong must not cost a database its start.
+  const loaded = await serverParts(config, process.cwd());
   await using started = new AsyncDisposableStack();
   const contentDir = config.content.dir ?? join(config.state.dir, 'content');
   const content = started.use(
     await createDiskContentStore({ directory: contentDir, sizeBytesMax: config.content.size_max }),
   );
   const { store, embedded } = started.use(await openStore(config, logger, signal));
-  const container = composeServer(config, { store, content, logger });
+  const { queue, signals } = store;
+  const leaseTypes = started.use(
+    await createLeaseTypes(loaded, {
+      tables: config.lease_type,
+      collaborators: (_, leaseType): ServerCollaborators => ({
+        queue,
+        signals,
+        blobs: content,
+        clock: systemClock,
+        logger: logger.child({ leaseType }),
+      }),
+    }),
+  );
+  const container = composeServer(config, { store, content, logger, leaseTypes: leaseTypes.contributions });
   extend?.(container);
   const server = started.use(container.resolve(LeaseServerToken));
   const host = await createServerHost(config, container);

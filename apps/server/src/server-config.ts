@@ -1,4 +1,5 @@
 import { byteSize, defineAppConfig, duration, logConfig, secret } from '@drover/app-config';
+import { packageNamePattern } from '@drover/lease-type-loader';
 import { z } from 'zod';
 
 /** Everything that a server may be told, by file, environment (`DROVER_SERVER_…`) or flag. */
@@ -7,6 +8,19 @@ export const serverConfig = defineAppConfig({
   envPrefix: 'DROVER_SERVER',
   aliases: { DATABASE_URL: 'postgres.url' },
   schema: z.strictObject({
+    lease_types: z
+      .array(
+        z.string().regex(packageNamePattern, 'is no name of a package; allowed is e.g. @acme/lease-type-render-frame'),
+      )
+      .max(64)
+      .default([])
+      .describe('Packages of further lease types, installed by npm beside the app or at the working directory.'),
+    lease_type: z
+      .record(z.string(), z.record(z.string(), z.unknown()))
+      .default({})
+      .describe(
+        'Configuration of lease types by the name of their package: [lease_type."@acme/lease-type-render-frame"].',
+      ),
     listen: z
       .strictObject({
         host: z.string().default('127.0.0.1').describe('Address to listen on. Others than loopback need access.token.'),

@@ -28,6 +28,7 @@ const definition = defineAppConfig({
         pools: z.array(z.string()).default([]),
       })
       .prefault({}),
+    parts: z.record(z.string(), z.record(z.string(), z.unknown())).default({}).describe('Tables of parts.'),
   }),
 });
 
@@ -64,6 +65,7 @@ describe('a configuration', () => {
   test('has its defaults', () => {
     expect(value([])).toEqual({
       listen: { host: '127.0.0.1', port: 80 },
+      parts: {},
       postgres: {},
       limits: { size_max: 1_048_576, wait: 30_000, pools: [] },
     });
@@ -128,5 +130,23 @@ describe('a configuration', () => {
 
   test('says that a file is not there', () => {
     expect(() => read(['--config', 'none.toml'])).toThrow(/^none\.toml: there is no such file$/);
+  });
+});
+
+describe('a table whose keys the app does not know', () => {
+  const toml = '[listen]\nport = 1\n\n[parts."@acme/x"]\ntoken = "t"\n';
+
+  test('is passed on as it stands in the file, and as JSON elsewhere', () => {
+    expect(value([], { toml }).parts).toEqual({ '@acme/x': { token: 't' } });
+    expect(value(['--parts', '{"a":{"b":1}}'], { toml }).parts).toEqual({ a: { b: 1 } });
+    expect(value([], { env: { APP_PARTS: '{"a":{"b":2}}' } }).parts).toEqual({ a: { b: 2 } });
+    expect(fault(['--parts', '{"a"'])).toMatch(/--parts: parts: .*expected record/);
+  });
+
+  test('is printed by the names in it, with its origin', () => {
+    const printed = read(['--print-config'], { toml });
+    expect(printed).toMatchObject({ kind: 'print' });
+    expect(printed.kind === 'print' && printed.text).toContain('# parts = (of @acme/x, from app.toml:4)');
+    expect(printed.kind === 'print' && printed.text).not.toContain('"t"');
   });
 });

@@ -7,8 +7,8 @@ export interface KeyMeta {
   readonly description?: string;
 }
 
-/** How a key's text in the environment or on the command line is read. */
-export type KeyKind = 'text' | 'number' | 'boolean' | 'list';
+/** How a key's text in the environment or on the command line is read; a table is written as JSON there. */
+export type KeyKind = 'text' | 'number' | 'boolean' | 'list' | 'table';
 
 /** One key of a configuration. */
 export interface ConfigKey {
@@ -100,5 +100,6 @@ function kindOf(schema: z.core.$ZodType): KeyKind {
   const { type } = schema._zod.def;
   if (type === 'number' || type === 'int') return 'number';
   if (type === 'boolean') return 'boolean';
+  if (type === 'record') return 'table';
   return type === 'array' ? 'list' : 'text';
 }

@@ -29,10 +29,14 @@ function optionOf(key: ConfigKey): Option {
     key.meta.quantity !== undefined && typeof key.defaultValue === 'number'
       ? quantityText(key.meta.quantity, key.defaultValue)
       : key.defaultValue;
-  const shown =
-    written === undefined || (Array.isArray(written) && written.length === 0) ? '' : ` (default ${String(written)})`;
-  const value = key.kind === 'boolean' ? '' : key.kind === 'list' ? ' <value...>' : ' <value>';
+  const shown = written === undefined || isEmpty(written) ? '' : ` (default ${String(written)})`;
+  const value =
+    key.kind === 'boolean' ? '' : key.kind === 'list' ? ' <value...>' : key.kind === 'table' ? ' <json>' : ' <value>';
   return new Option(`${key.flag}${value}`, `${key.meta.description ?? key.name}${shown} [${key.variable}]`);
+}
+
+function isEmpty(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && Object.keys(value).length === 0;
 }
 
 /** Reads the configuration of a command whose options {@link addConfigOptions} made. Throws what `loadAppConfig` does. */

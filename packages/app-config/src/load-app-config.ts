@@ -78,8 +78,18 @@ function valueOf(key: ConfigKey, text: string): unknown {
       return text === 'true' ? true : text === 'false' ? false : text;
     case 'list':
       return text === '' ? [] : text.split(',').map((part) => part.trim());
+    case 'table':
+      return jsonOrText(text);
     case 'text':
       return text;
+  }
+}
+
+function jsonOrText(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
   }
 }
 
@@ -126,7 +136,7 @@ function readFile(
   const visit = (value: Record<string, unknown>, path: readonly string[]): void => {
     for (const [part, inner] of Object.entries(value)) {
       const name = [...path, part].join('.');
-      const place = `${file}:${lines.get(name) ?? lines.get(path.join('.')) ?? 1}`;
+      const place = `${file}:${lineOf(lines, name) ?? lines.get(path.join('.')) ?? 1}`;
       if (known.has(name)) origins.set(name, place);
       else if (groups.has(name) && typeof inner === 'object' && inner !== null && !Array.isArray(inner)) {
         visit(inner as Record<string, unknown>, [...path, part]);
@@ -138,6 +148,11 @@ function readFile(
   };
   visit(table, []);
   return table;
+}
+
+/** Where a key stands, or the first key below it: a table may be written by its inner tables alone. */
+function lineOf(lines: ReadonlyMap<string, number>, name: string): number | undefined {
+  return lines.get(name) ?? [...lines].find(([key]) => key.startsWith(`${name}.`))?.[1];
 }
 
 function suggestion(name: string, known: readonly string[]): string {

@@ -23,9 +23,16 @@ export function printAppConfig<Schema extends z.ZodObject>(
     const origin = loaded.origins.get(key.name) ?? 'default';
     if (value === undefined) lines.push(`# ${last} =`);
     else if (key.meta.secret) lines.push(`# ${last} = (secret, from ${origin})`);
+    // What is in a table is known to somebody else, who may keep secrets in it.
+    else if (key.kind === 'table') lines.push(`# ${last} = (${namesIn(value)}, from ${origin})`);
     else lines.push(`${stringify({ [last]: written(key, value) }).trim()} # ${origin}`);
   }
   return `${lines.join('\n').trim()}\n`;
+}
+
+function namesIn(table: unknown): string {
+  const names = Object.keys(table as object);
+  return names.length === 0 ? 'nothing' : `of ${names.join(', ')}`;
 }
 
 function valueAt(value: unknown, path: readonly string[]): unknown {

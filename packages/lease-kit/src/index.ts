@@ -1,4 +1,5 @@
 export { systemClock, type Clock, type ScheduledCall } from './clock.ts';
+export type { ConfigIssue, ConfigResult, ConfigSchema } from './config-schema.ts';
 export { delay } from './delay.ts';
 export {
   DroverError,
@@ -18,6 +19,19 @@ export {
   type StopReason,
 } from './lease-handler.ts';
 export type { CallContext, LeaseClient, LeaseEndpoint, LeaseLink } from './lease-link.ts';
+export {
+  defineAgentPart,
+  defineServerPart,
+  leaseTypeContract,
+  leaseTypePartMark,
+  type AgentContribution,
+  type LeaseTypeAgentPart,
+  type LeaseTypePart,
+  type LeaseTypePartMark,
+  type LeaseTypePartOptions,
+  type LeaseTypeServerPart,
+  type ServerContribution,
+} from './lease-type-part.ts';
 export {
   defineLeaseType,
   type CutOffRule,

@@ -4,10 +4,12 @@ export { confinedPath, type ConfinedPath } from './confined-path.ts';
 export { jobFileJsonSchema, type JobFile, type JobFileBatch, type JobFileInput } from './job-file/job-file-schema.ts';
 export { jobFromFile, type ResolvedSource, type ResolveInput } from './job-file/job-from-file.ts';
 export { parseJobFile, type ParsedJobFile, type ParseJobFileOptions } from './job-file/parse-job-file.ts';
-export { jobLeaseType, jobPayloadType } from './job-lease-type.ts';
+// `leaseType` and `submission` are the names by which `drover submit` finds what a lease type's package has.
+export { jobLeaseType, jobLeaseType as leaseType, jobPayloadType } from './job-lease-type.ts';
 export {
   file_drover_job_v1_job,
   JobSchema,
+  JobSchema as submission,
   BatchSchema,
   RequirementsSchema,
   RetryPolicySchema,

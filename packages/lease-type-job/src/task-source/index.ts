@@ -1,2 +1,3 @@
 export { jobPlanner } from '../job-planner.ts';
+export { serverPart } from './server-part.ts';
 export { createJobTaskSource } from './job-task-source.ts';

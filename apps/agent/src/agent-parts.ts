@@ -1,0 +1,37 @@
+import type { ContentStore } from '@drover/content-store';
+import type { AgentContribution, Clock, LeaseTypeAgentPart, Logger } from '@drover/lease-kit';
+import { agentPart as job } from '@drover/lease-type-job/lease-handler';
+import { loadAgentPart, type LoadedPart } from '@drover/lease-type-loader';
+import type { ProcessRunner } from '@drover/process-runner';
+import type { WorkspaceProvider } from '@drover/workspaces';
+import type { AgentConfig } from './agent-config.ts';
+
+/** What an agent offers to the lease types that it loads; each gets those that its part names. docs/extending lists them. */
+export interface AgentCollaborators {
+  readonly content: ContentStore;
+  readonly runner: ProcessRunner;
+  readonly workspaces: readonly WorkspaceProvider[];
+  /** A folder of this lease type alone, which outlives the process. It is made for those that name it. */
+  readonly stateDir: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+interface BuiltInPart {
+  readonly packageName: string;
+  readonly part: LeaseTypeAgentPart<AgentCollaborators>;
+}
+
+/** What an agent can do without being told. */
+const builtIn: readonly BuiltInPart[] = [{ packageName: '@drover/lease-type-job', part: job }];
+
+/**
+ * The parts of an agent: the built-in ones, then those of the configured packages, which are looked for beside the app, then
+ * at the working directory `cwd`.
+ */
+export async function agentParts(config: AgentConfig, cwd: string): Promise<LoadedPart<AgentContribution>[]> {
+  const from = [import.meta.dirname, cwd];
+  const configured: LoadedPart<AgentContribution>[] = [];
+  for (const packageName of config.lease_types) configured.push(await loadAgentPart({ packageName, from }));
+  return [...builtIn, ...configured];
+}
