@@ -152,7 +152,7 @@ async function fleetAgent(record: AgentRecord, deps: ExplainJobDeps, context: St
   const use = { leases: record.leases, resourcesUsed, exclusivelyHeld: only?.requirements.exclusive === true };
   const offer = agentOffer(traits, use, {
     hasSession: record.session !== undefined,
-    enabled: record.enabled,
+    enabled: true,
     inDowntime: false,
     stopping: condition === 'stopping',
     healthy: condition !== 'unhealthy',

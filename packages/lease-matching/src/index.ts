@@ -38,6 +38,7 @@ export {
 } from './properties.ts';
 export {
   checkRequirements,
+  poolKey,
   requirementsKey,
   resourceNameLengthMax,
   resourcesMax,

@@ -69,7 +69,7 @@ export function requirementsKey(requirements: Requirements): string {
   ]);
 }
 
-/** A pool's name as it is compared. */
+/** A pool's name as it is compared: without space around it or regard to case. */
 export function poolKey(pool: string): string {
   return pool.trim().toLowerCase();
 }

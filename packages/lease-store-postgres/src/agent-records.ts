@@ -1,12 +1,24 @@
 import { fromBinary } from '@bufbuild/protobuf';
 import { AgentDescriptionSchema } from '@drover/lease-protocol';
-import { checkText, checkWhole, storeLimits, type AgentRecord } from '@drover/lease-store';
+import { agentsNotFound, checkText, checkWhole, storeLimits, type AgentRecord } from '@drover/lease-store';
 import { sql, type Kysely } from 'kysely';
 import { conditions } from './agent-sessions.ts';
 import type { Session } from './internal/database.ts';
 import type { Tables } from './internal/tables.ts';
 import type { LeaseClasses } from './lease-classes.ts';
 import { epochMs } from './lease-records.ts';
+
+type AgentRow = Pick<
+  Tables['agents'],
+  | 'agent_id'
+  | 'epoch'
+  | 'session_id'
+  | 'server_id'
+  | 'condition'
+  | 'condition_code'
+  | 'condition_message'
+  | 'description'
+> & { readonly opened_ms: number | null; readonly left_ms: number | null; readonly quarantined_ms: number | null };
 
 /** Reads agents, with what their leases use, by id. */
 export class AgentRecords {
@@ -18,25 +30,40 @@ export class AgentRecords {
     this.#classes = classes;
   }
 
+  /** 2 round trips. */
+  async one(session: Session, agentId: string): Promise<AgentRecord> {
+    checkText('agentId', agentId, storeLimits.idLengthMax);
+    const [record] = await this.#complete(session, await session.query(this.#select().where('agent_id', '=', agentId)));
+    if (!record) throw agentsNotFound([agentId]);
+    return record;
+  }
+
   /** 2 round trips a page. */
   async page(session: Session, page: { after?: string; limit: number }): Promise<AgentRecord[]> {
     checkWhole('limit', page.limit, 1, storeLimits.pageMax);
     if (page.after !== undefined) checkText('after', page.after, storeLimits.idLengthMax, true);
-    const agents = await session.query(
-      this.#build
-        .selectFrom('agents')
-        .select(['agent_id', 'epoch', 'session_id', 'server_id', 'condition', 'enabled', 'description'])
-        .select(['condition_code', 'condition_message'])
-        .select(epochMs<number | null>('opened_at').as('opened_ms'))
-        .select(
-          sql<number | null>`case when quarantined_until > now() then ${epochMs('quarantined_until')} end`.as(
-            'quarantined_ms',
-          ),
-        )
-        .where('agent_id', '>', page.after ?? '')
-        .orderBy('agent_id')
-        .limit(page.limit),
-    );
+    const rows = this.#select()
+      .where('agent_id', '>', page.after ?? '')
+      .orderBy('agent_id')
+      .limit(page.limit);
+    return this.#complete(session, await session.query(rows));
+  }
+
+  #select() {
+    return this.#build
+      .selectFrom('agents')
+      .select(['agent_id', 'epoch', 'session_id', 'server_id', 'condition', 'description'])
+      .select(['condition_code', 'condition_message'])
+      .select(epochMs<number | null>('opened_at').as('opened_ms'))
+      .select(epochMs<number | null>('left_at').as('left_ms'))
+      .select(
+        sql<number | null>`case when quarantined_until > now() then ${epochMs('quarantined_until')} end`.as(
+          'quarantined_ms',
+        ),
+      );
+  }
+
+  async #complete(session: Session, agents: readonly AgentRow[]): Promise<AgentRecord[]> {
     if (agents.length === 0) return [];
     const used = await session.query(
       this.#build
@@ -70,7 +97,7 @@ export class AgentRecords {
         ...(agent.condition_code === null
           ? {}
           : { conditionReason: { code: agent.condition_code, message: agent.condition_message ?? '' } }),
-        enabled: agent.enabled,
+        ...(agent.left_ms === null || sessionId !== null ? {} : { leftAtMs: agent.left_ms }),
         ...(agent.quarantined_ms === null ? {} : { quarantinedUntilMs: agent.quarantined_ms }),
         leases: rows.reduce((sum, row) => sum + row.leases, 0),
         resourcesUsed,

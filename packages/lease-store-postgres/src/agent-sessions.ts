@@ -1,6 +1,8 @@
 import { toBinary } from '@bufbuild/protobuf';
 import { AgentDescriptionSchema, type AgentDescription } from '@drover/lease-protocol';
 import {
+  agentOnline,
+  agentsNotFound,
   checkCount,
   isUuid,
   storeLimits,
@@ -21,6 +23,7 @@ import type { RecordAttempts } from './record-attempts.ts';
 interface OpenedRow {
   readonly epoch: number;
   readonly is_quarantined: boolean;
+  readonly is_new: boolean;
   readonly previous_session_id: string | null;
   readonly previous_server_id: string | null;
 }
@@ -43,6 +46,8 @@ export class AgentSessions {
   readonly #open: Statement;
   readonly #quarantine: Statement;
   readonly #strays: Statement;
+  readonly #raise: Statement;
+  readonly #remove: Statement;
   readonly #end: Statement;
   readonly #condition: Statement;
   readonly #description: Statement;
@@ -61,19 +66,21 @@ export class AgentSessions {
       'session_open',
       `with server as (
          insert into ${s}.servers (server_id, beat_at) values ($3, now()) on conflict do nothing)
-       insert into ${s}.agents as a (agent_id, epoch, session_id, server_id, instance_nonce, description, opened_at)
-       values ($1, 1, $2, $3, $4, $5, now())
+       insert into ${s}.agents as a (agent_id, epoch, session_id, server_id, instance_nonce, description, ephemeral, opened_at)
+       values ($1, (select epoch + 1 from ${s}.epoch_floor), $2, $3, $4, $5, $6, now())
        on conflict (agent_id) do update
           set epoch = a.epoch + 1, previous_session_id = a.session_id, previous_server_id = a.server_id,
               session_id = ${unlessTooMuch('$2', 'null')},
               server_id = ${unlessTooMuch('$3', 'a.server_id')},
               instance_nonce = ${unlessTooMuch('$4', 'a.instance_nonce')},
               description = ${unlessTooMuch('$5', 'a.description')},
+              ephemeral = ${unlessTooMuch('$6', 'a.ephemeral')},
+              left_at = ${unlessTooMuch('null', 'now()')},
               quarantined_until = ${unlessTooMuch('null', `now() + interval '${quarantineMs} milliseconds'`)},
               takeovers = ${unlessTooMuch(`case when ${isTakeover} then array_append(${recent}, now()) else ${recent} end`, `'{}'`)},
               opened_at = now(), condition = 1, condition_code = null, condition_message = null
         where a.quarantined_until is null or a.quarantined_until <= now()
-       returning a.epoch, a.session_id is null as is_quarantined, a.previous_session_id, a.previous_server_id`,
+       returning a.epoch, a.session_id is null as is_quarantined, a.xmax::text = '0' as is_new, a.previous_session_id, a.previous_server_id`,
     );
     this.#quarantine = statement(
       'agent_quarantine',
@@ -84,10 +91,23 @@ export class AgentSessions {
       'agent_strays',
       `select l.lease_id, l.attempt, l.agent_id, l.epoch from ${s}.leases l where l.agent_id = $1 and l.epoch < $2`,
     );
+    this.#raise = statement(
+      'agent_raise',
+      `update ${s}.agents a set epoch = f.epoch + 1 from ${s}.epoch_floor f
+        where a.agent_id = $1 and a.epoch = $2 and f.epoch >= a.epoch returning a.epoch`,
+    );
+    this.#remove = statement(
+      'agent_remove',
+      `with gone as (delete from ${s}.agents where agent_id = $1 and session_id is null returning epoch),
+       unset as (delete from ${s}.agent_settings where agent_id = $1 and exists (select 1 from gone)),
+       raised as (
+         update ${s}.epoch_floor f set epoch = greatest(f.epoch, gone.epoch) from gone)
+       select exists (select 1 from gone) as is_gone, exists (select 1 from ${s}.agents where agent_id = $1) as was_there`,
+    );
     this.#end = statement(
       'session_end',
-      `update ${s}.agents set session_id = null where agent_id = $1 and epoch = $2 and session_id is not null
-       returning epoch`,
+      `update ${s}.agents set session_id = null, left_at = now()
+        where agent_id = $1 and epoch = $2 and session_id is not null returning epoch`,
     );
     this.#condition = statement(
       'agent_condition',
@@ -96,7 +116,7 @@ export class AgentSessions {
     );
     this.#description = statement(
       'agent_description',
-      `update ${s}.agents set description = $3 where agent_id = $1 and epoch = $2 and session_id is not null`,
+      `update ${s}.agents set description = $3, ephemeral = $4 where agent_id = $1 and epoch = $2 and session_id is not null`,
     );
   }
 
@@ -108,12 +128,14 @@ export class AgentSessions {
   async open(session: Session, wanted: NewSession): Promise<OpenOutcome> {
     const description = storedDescription(wanted.description);
     const { agentId, sessionId, serverId, instanceNonce } = wanted;
-    const [row] = await session.run<OpenedRow>(this.#open, [agentId, sessionId, serverId, instanceNonce, description]);
+    const { ephemeral } = wanted.description;
+    const values = [agentId, sessionId, serverId, instanceNonce, description, ephemeral];
+    const [row] = await session.run<OpenedRow>(this.#open, values);
     if (!row) {
       const [found] = await session.run<{ remaining_ms: number }>(this.#quarantine, [agentId]);
       return { kind: 'quarantined', remainingMs: Math.max(1, found?.remaining_ms ?? 1) };
     }
-    const { epoch } = row;
+    const epoch = row.is_new ? await this.#aboveFloor(session, agentId, row.epoch) : row.epoch;
     if (row.is_quarantined) {
       return { kind: 'quarantined', remainingMs: storeLimits.quarantineMs, fencedEpoch: epoch };
     }
@@ -132,6 +154,22 @@ export class AgentSessions {
     return { kind: 'opened', opened: { epoch, rebound, lost, ...fenced } };
   }
 
+  /** 1 round trip. */
+  async remove(session: Session, agentId: string): Promise<void> {
+    const [row] = await session.run<{ is_gone: boolean; was_there: boolean }>(this.#remove, [agentId]);
+    if (row?.is_gone === true) return;
+    throw row?.was_there === true ? agentOnline(agentId) : agentsNotFound([agentId]);
+  }
+
+  /**
+   * The epoch of an agent that was not there. Its statement may have waited for the one that forgot it, and then have read a
+   * floor from before; this one, with a snapshot of its own, sees the floor as it was left.
+   */
+  async #aboveFloor(session: Session, agentId: string, epoch: number): Promise<number> {
+    const [raised] = await session.run<{ epoch: number }>(this.#raise, [agentId, epoch]);
+    return raised?.epoch ?? epoch;
+  }
+
   /** In a transaction. */
   async end(session: Session, ref: SessionRef, reason: string): Promise<LostAttempt[]> {
     const ended = await session.run(this.#end, [ref.agentId, ref.epoch]);
@@ -142,7 +180,12 @@ export class AgentSessions {
 
   /** 1 round trip. */
   async recordDescription(session: Session, ref: SessionRef, description: AgentDescription): Promise<void> {
-    await session.run(this.#description, [ref.agentId, ref.epoch, storedDescription(description)]);
+    await session.run(this.#description, [
+      ref.agentId,
+      ref.epoch,
+      storedDescription(description),
+      description.ephemeral,
+    ]);
   }
 
   /** 1 round trip; a heap-only update. */

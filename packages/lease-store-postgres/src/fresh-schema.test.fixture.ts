@@ -39,11 +39,13 @@ const timeColumns = [
   ['tokens', 'created_at'],
   ['tokens', 'expires_at'],
   ['tokens', 'used_at'],
+  ['agent_settings', 'busy_until'],
 ] as const;
 
 const emptied = [
   ...['leases', 'lease_classes', 'lease_history', 'attempt_history', 'agents', 'servers'],
   ...['jobs', 'logs', 'log_chunks', 'progress', 'agent_tasks', 'tokens', 'audit'],
+  ...['jobs', 'logs', 'log_chunks', 'progress', 'pools', 'agent_settings', 'downtimes'],
 ];
 
 /** Makes a migrated schema. */

@@ -26,12 +26,14 @@ import { AccessTokens } from './access-tokens.ts';
 import { AgentRecords } from './agent-records.ts';
 import { AgentSessions } from './agent-sessions.ts';
 import { AgentTaskRecords } from './agent-task-records.ts';
+import { AgentSettingsRecords } from './agent-settings.ts';
 import { AttemptLogs } from './attempt-logs.ts';
 import { AgentTaskBinder } from './agent-task-binder.ts';
 import { AuditLines } from './audit-lines.ts';
 import { BoundAttempts } from './bound-attempts.ts';
 import { CancelJob } from './cancel-job.ts';
 import { ClaimLeases } from './claim-leases.ts';
+import { DowntimeRecords } from './downtime-records.ts';
 import { EnqueueLeases } from './enqueue-leases.ts';
 import { keepPartitions } from './history-partitions.ts';
 import { Database, logFailure, type Session } from './internal/database.ts';
@@ -41,6 +43,7 @@ import { queryBuilder } from './internal/tables.ts';
 import { JobRecords } from './job-records.ts';
 import { LeaseClasses } from './lease-classes.ts';
 import { LeaseRecords } from './lease-records.ts';
+import { PoolRecords } from './pool-records.ts';
 import type { PostgresPool } from './postgres-pool.ts';
 import { PostgresSignals } from './postgres-signals.ts';
 import { RecordAttempts } from './record-attempts.ts';
@@ -113,6 +116,9 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
   const settleTasks = new SettleAgentTasks(s);
   const audit = new AuditLines(s);
   const tokens = new AccessTokens(s, audit);
+  const pools = new PoolRecords(s);
+  const settings = new AgentSettingsRecords(s);
+  const downtimes = new DowntimeRecords(s);
   const signals = new PostgresSignals({ database, clock, logger }, { channel: schema, windowMs: signalWindowMs });
 
   let fitting: Promise<void> | undefined;
@@ -187,6 +193,7 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
         checkClaim(request);
         return call(context, (session) => claim.run(session, request));
       },
+      waitingWork: (context) => call(context, (session) => waiting.work(session)),
       nextDueMs: async (source, context) => {
         checkText('source', source, storeLimits.idLengthMax);
         return call(context, (session) => waiting.nextDueMs(session, source));
@@ -244,6 +251,11 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
         checkWhole('graceMs', limits.graceMs, 0, Number.MAX_SAFE_INTEGER);
         return call(context, (session) => sweep.sweep(session, limits));
       },
+      removeAgent: async (agentId, context) => {
+        checkText('agentId', agentId, storeLimits.idLengthMax);
+        await call(context, (session) => sessions.remove(session, agentId));
+      },
+      agent: (agentId, context) => call(context, (session) => agents.one(session, agentId)),
       agents: (page, context) => call(context, (session) => agents.page(session, page)),
     },
     jobs: {
@@ -312,6 +324,24 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
     audit: {
       append: (entries, context) => call(context, (session) => audit.append(session, entries)),
       entries: (query, context) => call(context, (session) => audit.entries(session, query)),
+    },
+    pools: {
+      pools: (page, context) => call(context, (session) => pools.page(session, page)),
+      createPool: (pool, context) => transaction(context, (session) => pools.create(session, pool, context.principal)),
+      replacePool: (pool, context) => call(context, (session) => pools.replace(session, pool, context.principal)),
+      deletePool: (name, context) => call(context, (session) => pools.remove(session, name)),
+    },
+    agentSettings: {
+      settings: (page, context) => call(context, (session) => settings.page(session, page)),
+      settingsOf: (agentIds, context) => call(context, (session) => settings.of(session, agentIds)),
+      setEnabled: (agentIds, change, context) =>
+        transaction(context, (session) => settings.setEnabled(session, agentIds, change, context.principal)),
+      setBusy: (agentIds, change, context) =>
+        transaction(context, (session) => settings.setBusy(session, agentIds, change, context.principal)),
+      downtimes: (page, context) => call(context, (session) => downtimes.page(session, page)),
+      addDowntime: (downtime, context) =>
+        transaction(context, (session) => downtimes.add(session, downtime, context.principal)),
+      removeDowntime: (downtimeId, context) => call(context, (session) => downtimes.remove(session, downtimeId)),
     },
     signals,
     check: async (signal) => {

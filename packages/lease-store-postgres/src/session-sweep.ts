@@ -13,6 +13,7 @@ export class SessionSweep {
   readonly #leave: Statement;
   readonly #expire: Statement;
   readonly #strays: Statement;
+  readonly #forget: Statement;
 
   constructor(s: string, deps: { attempts: RecordAttempts; classes: LeaseClasses }) {
     this.#deps = deps;
@@ -42,8 +43,22 @@ export class SessionSweep {
        forgotten as (
          delete from ${s}.servers v where v.beat_at < now() - interval '7 days'
             and not exists (select 1 from ${s}.agents a where a.server_id = v.server_id and a.session_id is not null))
-       update ${s}.agents a set session_id = null from dead
+       update ${s}.agents a set session_id = null, left_at = now() from dead
         where a.agent_id = dead.agent_id and a.epoch = dead.epoch and a.session_id is not null`,
+    );
+    // Ephemeral agents that have left. None holds an attempt: those of agents without a session have been ended before.
+    this.#forget = statement(
+      'ephemeral_forget',
+      `with left_agents as materialized (
+         select a.agent_id from ${s}.agents a where a.ephemeral and a.session_id is null order by a.agent_id limit 1000
+            for update skip locked),
+       gone as (
+         delete from ${s}.agents a using left_agents l where a.agent_id = l.agent_id and a.session_id is null
+           and not exists (select 1 from ${s}.leases x where x.agent_id = a.agent_id)
+         returning a.agent_id, a.epoch),
+       unset as (delete from ${s}.agent_settings t using gone where t.agent_id = gone.agent_id)
+       update ${s}.epoch_floor f set epoch = greatest(f.epoch, (select max(epoch) from gone))
+        where exists (select 1 from gone)`,
     );
     this.#strays = statement(
       'strays',
@@ -65,10 +80,11 @@ export class SessionSweep {
     await session.run(this.#leave, [serverId]);
   }
 
-  /** 2 round trips, and 1 more if attempts are ended. Each commits by itself, so that a crash between them loses nothing. */
+  /** 3 round trips. Each commits by itself, so that a crash between them loses nothing. */
   async sweep(session: Session, limits: { serverTtlMs: number; graceMs: number }): Promise<LostAttempt[]> {
     await session.run(this.#expire, [limits.serverTtlMs, limits.graceMs]);
     const strays = await session.run<StrayAttempt>(this.#strays, []);
+    if (strays.length === 0) await session.run(this.#forget, []);
     return loseAttempts(session, this.#deps, strays, {
       code: 'SESSION_EXPIRED',
       message: 'The session of the agent ended before this attempt did.',

@@ -1,5 +1,5 @@
 import { payloadTypeOf } from '@drover/lease-kit';
-import { storeLimits, type WaitingClass } from '@drover/lease-store';
+import { storeLimits, type WaitingClass, type WaitingWork } from '@drover/lease-store';
 import { statement, type Session, type Statement } from './internal/database.ts';
 import type { LeaseClasses } from './lease-classes.ts';
 
@@ -11,6 +11,7 @@ import type { LeaseClasses } from './lease-classes.ts';
 export class WaitingClasses {
   readonly #classes: LeaseClasses;
   readonly #waiting: Statement;
+  readonly #work: Statement;
   readonly #nextDue: Statement;
 
   constructor(s: string, classes: LeaseClasses) {
@@ -34,6 +35,27 @@ export class WaitingClasses {
          join ${s}.lease_classes c on c.class_id = w.class_id and c.source = $1
         group by w.class_id order by 2, 1 limit ${storeLimits.waitingClassesMax}`,
     );
+    this.#work = statement(
+      'waiting_work',
+      `with recursive heads(class_id) as (
+         (select min(l.class_id) from ${waiting})
+         union all
+         select (select min(l.class_id) from ${waiting} and l.class_id > h.class_id) from heads h where h.class_id is not null),
+       due as (
+         select n.class_id, n.leases, n.oldest from heads h cross join lateral (
+           select l.class_id, count(*) as leases, min(l.created_at) as oldest
+             from (select l.class_id, l.created_at from ${waiting} and l.class_id = h.class_id
+                    limit ${storeLimits.waitingCountMax}) l group by l.class_id) n
+          where h.class_id is not null),
+       later as (
+         select l.class_id, count(*) as leases, min(l.created_at) as oldest
+           from (select l.class_id, l.created_at from ${s}.leases l where l.due_at is not null order by l.due_at
+                  limit ${storeLimits.waitingCountMax}) l group by l.class_id)
+       select class_id, sum(leases)::bigint as leases,
+              floor(extract(epoch from min(oldest)) * 1000)::bigint as oldest_ms
+         from (select * from due union all select * from later) w group by class_id
+        order by 3 limit ${storeLimits.waitingClassesMax}`,
+    );
     this.#nextDue = statement(
       'next_due',
       `select greatest(0, ceil(extract(epoch from l.due_at - now()) * 1000))::bigint as due_ms
@@ -51,6 +73,27 @@ export class WaitingClasses {
     return rows.map((row) => {
       const { classId, requirements, typeUrl } = this.#classes.of(row.class_id);
       return { classId, requirements, payloadType: payloadTypeOf({ typeUrl }), priorityMax: -row.rank };
+    });
+  }
+
+  /** 1 round trip; steps over the index from class to class, and counts within each up to a bound. */
+  async work(session: Session): Promise<WaitingWork[]> {
+    const rows = await session.run<{ class_id: number; leases: number; oldest_ms: number }>(this.#work, []);
+    await this.#classes.load(
+      session,
+      rows.map((row) => row.class_id),
+    );
+    return rows.map((row) => {
+      const { classId, source, requirements, typeUrl } = this.#classes.of(row.class_id);
+      const leases = Math.min(storeLimits.waitingCountMax, row.leases);
+      return {
+        classId,
+        source,
+        requirements,
+        payloadType: payloadTypeOf({ typeUrl }),
+        leases,
+        oldestAtMs: row.oldest_ms,
+      };
     });
   }
 

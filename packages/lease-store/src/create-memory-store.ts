@@ -2,12 +2,14 @@ import { systemClock, type Clock } from '@drover/lease-kit';
 import type { DroverStore } from './drover-store.ts';
 import { memoryAgentTaskStore } from './memory/memory-agent-task-store.ts';
 import { memoryAccessStore } from './memory/memory-access-store.ts';
+import { memoryAgentSettingsStore } from './memory/memory-agent-settings-store.ts';
 import { memoryAttemptStore } from './memory/memory-attempt-store.ts';
 import { MemoryAudit, memoryAuditStore } from './memory/memory-audit-store.ts';
 import { MemoryData } from './memory/memory-data.ts';
 import { memoryJobStore } from './memory/memory-job-store.ts';
 import { memoryLeaseQueue } from './memory/memory-lease-queue.ts';
 import { memoryLogStore } from './memory/memory-log-store.ts';
+import { memoryPoolStore } from './memory/memory-pool-store.ts';
 import { memorySessionStore } from './memory/memory-session-store.ts';
 import { memorySignals } from './memory/memory-signals.ts';
 
@@ -39,6 +41,8 @@ export function createMemoryStore({ clock = systemClock }: MemoryStoreDeps = {})
     agentTasks: memoryAgentTaskStore(data),
     access: memoryAccessStore(data, signals, audit),
     audit: memoryAuditStore(data, audit),
+    pools: memoryPoolStore(data),
+    agentSettings: memoryAgentSettingsStore(data),
     signals,
     check: async (signal) => data.enter(signal ? { signal } : {}),
     close,

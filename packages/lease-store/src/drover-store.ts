@@ -1,10 +1,12 @@
 import type { AgentTaskStore } from './agent-task-store.ts';
 import type { AccessStore } from './access-store.ts';
+import type { AgentSettingsStore } from './agent-settings-store.ts';
 import type { AttemptStore } from './attempt-store.ts';
 import type { AuditStore } from './audit-store.ts';
 import type { JobStore } from './job-store.ts';
 import type { LeaseQueue } from './lease-queue.ts';
 import type { LogStore } from './log-store.ts';
+import type { PoolStore } from './pool-store.ts';
 import type { SessionStore } from './session-store.ts';
 import type { StoreSignals } from './store-signals.ts';
 
@@ -18,6 +20,8 @@ export interface DroverStore extends AsyncDisposable {
   readonly agentTasks: AgentTaskStore;
   readonly access: AccessStore;
   readonly audit: AuditStore;
+  readonly pools: PoolStore;
+  readonly agentSettings: AgentSettingsStore;
   readonly signals: StoreSignals;
   /** Resolves when the store answers; rejects with STORE_UNAVAILABLE, SCHEMA_TOO_NEW or SCHEMA_TOO_OLD otherwise. */
   check(signal?: AbortSignal): Promise<void>;

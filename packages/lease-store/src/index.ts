@@ -15,6 +15,15 @@ export type {
   WithdrawnAgentTask,
 } from './agent-task-store.ts';
 export type {
+  AgentSettings,
+  AgentSettingsStore,
+  DowntimeDraft,
+  DowntimeRecord,
+  DowntimeSchedule,
+  IsoWeekday,
+  SettingNote,
+} from './agent-settings-store.ts';
+export type {
   AttemptOutcome,
   AttemptStore,
   AttemptWrite,
@@ -34,7 +43,7 @@ export type {
   SubmittedJob,
   WishedAttempt,
 } from './job-store.ts';
-export type { ClaimRequest, EnqueueEntry, LeaseQueue, SessionRef, WaitingClass } from './lease-queue.ts';
+export type { ClaimRequest, EnqueueEntry, LeaseQueue, SessionRef, WaitingClass, WaitingWork } from './lease-queue.ts';
 export type { LogAppend, LogRef, LogStore } from './log-store.ts';
 export type {
   AgentRecord,
@@ -44,12 +53,17 @@ export type {
   OpenedSession,
   SessionStore,
 } from './session-store.ts';
+export type { PoolDraft, PoolRecord, PoolStore } from './pool-store.ts';
 export type { StoreSignal, StoreSignals } from './store-signals.ts';
 export type { StoreContext } from './store-context.ts';
 export {
+  agentOnline,
   agentQuarantined,
+  agentsNotFound,
   callCancelled,
   callTooLarge,
+  downtimeNotFound,
+  downtimesFull,
   inputInvalid,
   jobExists,
   jobIdAmbiguous,
@@ -58,6 +72,9 @@ export {
   leaseNotFound,
   logFull,
   payloadTooLarge,
+  poolExists,
+  poolNotFound,
+  poolsFull,
   sessionFenced,
   storeClosed,
   tokenExists,
@@ -92,6 +109,7 @@ export {
   checkAgentTaskWishes,
   checkBindAgentTasks,
 } from './check-agent-task.ts';
+export { checkAgentIds, checkDowntime, checkPage, checkPoolDraft, storedPool } from './check-fleet-input.ts';
 export { retryDecision, type EndedAttempt, type RetryDecision } from './retry-decision.ts';
 export { storeLimits } from './store-limits.ts';
 export { createMemoryStore, type MemoryStoreDeps } from './create-memory-store.ts';

@@ -30,6 +30,18 @@ export interface WaitingClass {
   readonly priorityMax: number;
 }
 
+/** How much waits of a class. */
+export interface WaitingWork {
+  readonly classId: number;
+  readonly source: string;
+  readonly requirements: LeaseRequirements;
+  /** Type name of the payloads. */
+  readonly payloadType: string;
+  readonly leases: number;
+  /** When the oldest of them was stored. */
+  readonly oldestAtMs: number;
+}
+
 /** Asks for waiting leases of some classes, one for each place. */
 export interface ClaimRequest {
   readonly source: string;
@@ -54,6 +66,11 @@ export interface LeaseQueue {
    * that has waited for its next attempt can be claimed once it is due and {@link waitingClasses} has been asked.
    */
   claim(request: ClaimRequest, context: StoreContext): Promise<readonly AssignedAttempt[]>;
+  /**
+   * What waits, of every source, by class: at most 4,096 classes, and of each at most 100,000 leases are counted. Leases that
+   * wait for a further attempt and are not due yet are among them. For displays and hints; nothing is claimed by it.
+   */
+  waitingWork(context: StoreContext): Promise<readonly WaitingWork[]>;
   /** When the next waiting lease of a source that is not due yet falls due, in ms from now; undefined if none does. */
   nextDueMs(source: string, context: StoreContext): Promise<number | undefined>;
 }

@@ -52,7 +52,8 @@ export interface AgentRecord {
   readonly condition: 'ready' | 'busy' | 'stopping' | 'unhealthy';
   /** Why the condition is what it is; absent where the agent gives no reason. */
   readonly conditionReason?: ConditionReason;
-  readonly enabled: boolean;
+  /** When its last session ended; absent while it has one. */
+  readonly leftAtMs?: number;
   /** Set while two machines are using one identity. */
   readonly quarantinedUntilMs?: number;
   readonly leases: number;
@@ -85,6 +86,15 @@ export interface SessionStore {
     limits: { readonly serverTtlMs: number; readonly graceMs: number },
     context: StoreContext,
   ): Promise<readonly LostAttempt[]>;
+  /**
+   * Forgets an agent that has no session, and what operators have set for it; its epochs are never given again. One that
+   * comes back is new. Ephemeral agents are forgotten by {@link sweep} as soon as they have no session and no attempt.
+   * AGENT_NOT_FOUND, AGENT_ONLINE.
+   */
+  removeAgent(agentId: string, context: StoreContext): Promise<void>;
+  /** This agent. AGENT_NOT_FOUND. */
+  agent(agentId: string, context: StoreContext): Promise<AgentRecord>;
+  /** By id. */
   agents(
     page: { readonly after?: string; readonly limit: number },
     context: StoreContext,

@@ -161,3 +161,70 @@ export function tokensFull(): DroverError {
     details: { tokensMax: storeLimits.tokensMax },
   });
 }
+
+/** Agents that the store does not know. */
+export function agentsNotFound(agentIds: readonly string[]): DroverError {
+  const shown = agentIds.slice(0, 10).map((agentId) => JSON.stringify(agentId));
+  const more = agentIds.length > shown.length ? ` and ${agentIds.length - shown.length} more` : '';
+  return new DroverError({
+    code: 'AGENT_NOT_FOUND',
+    advice: 'not-found',
+    message: `There is no agent ${shown.join(', ')}${more}; nothing was changed.`,
+    details: { agentId: agentIds[0] ?? '' },
+  });
+}
+
+/** An agent that cannot be removed, because it would come back at once. */
+export function agentOnline(agentId: string): DroverError {
+  return new DroverError({
+    code: 'AGENT_ONLINE',
+    advice: 'conflict',
+    message: `Agent ${JSON.stringify(agentId)} has a session: stop it first, then remove it.`,
+    details: { agentId },
+  });
+}
+
+export function poolExists(name: string): DroverError {
+  return new DroverError({
+    code: 'POOL_EXISTS',
+    advice: 'conflict',
+    message: `There is a pool ${JSON.stringify(name)} already; names are compared without regard to case.`,
+    details: { pool: name },
+  });
+}
+
+export function poolNotFound(name: string): DroverError {
+  return new DroverError({
+    code: 'POOL_NOT_FOUND',
+    advice: 'not-found',
+    message: `There is no pool ${JSON.stringify(name)}.`,
+    details: { pool: name },
+  });
+}
+
+export function poolsFull(poolsMax: number): DroverError {
+  return new DroverError({
+    code: 'POOLS_FULL',
+    advice: 'exhausted',
+    message: `There are ${poolsMax} pools, which is the most of a fleet.`,
+    details: { poolsMax },
+  });
+}
+
+export function downtimeNotFound(downtimeId: string): DroverError {
+  return new DroverError({
+    code: 'DOWNTIME_NOT_FOUND',
+    advice: 'not-found',
+    message: `There is no downtime ${JSON.stringify(downtimeId)} (any more).`,
+    details: { downtimeId },
+  });
+}
+
+export function downtimesFull(downtimesMax: number): DroverError {
+  return new DroverError({
+    code: 'DOWNTIMES_FULL',
+    advice: 'exhausted',
+    message: `There are ${downtimesMax} downtimes, which is the most of a fleet; remove some that are over.`,
+    details: { downtimesMax },
+  });
+}

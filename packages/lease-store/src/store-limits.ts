@@ -50,6 +50,20 @@ export const storeLimits = {
   logNameLengthMax: 256,
   /** Bytes of an agent's description. */
   descriptionBytesMax: 256 * 1024,
+  /** Ids of agents that one pool lists. */
+  poolAgentsMax: 1_000,
+  /** Pools that one downtime names. */
+  downtimePoolsMax: 64,
+  /** Downtimes of a fleet. */
+  downtimesMax: 1_000,
+  /** How long a downtime that happened once is remembered after its end. */
+  pastDowntimeMs: 30 * 86_400_000,
+  /** Characters of an operator's comment. */
+  commentLengthMax: 1_024,
+  /** How long an operator may make an agent busy. */
+  busyForMsMax: 31 * 86_400_000,
+  /** Classes that `waitingWork` answers, and leases that it counts of each. */
+  waitingCountMax: 100_000,
   /** Takeovers of a live session by another process, within `takeoverWindowMs`, that quarantine an agent. */
   takeoversMax: 4,
   takeoverWindowMs: 5 * 60_000,

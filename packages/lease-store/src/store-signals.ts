@@ -12,6 +12,8 @@ export type StoreSignal =
   | { readonly kind: 'log'; readonly leaseId: string }
   /** A token was revoked. */
   | { readonly kind: 'token'; readonly tokenId: string }
+  /** Pools, settings of agents or downtimes changed. */
+  | { readonly kind: 'settings' }
   /** Signals may have been missed, e.g. while the connection that hears them was away: look at everything again. */
   | { readonly kind: 'resync' };
 

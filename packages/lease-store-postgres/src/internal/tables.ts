@@ -68,7 +68,8 @@ export interface Tables {
     condition: number;
     condition_code: string | null;
     condition_message: string | null;
-    enabled: boolean;
+    ephemeral: boolean;
+    left_at: string | null;
     quarantined_until: string | null;
     description: Uint8Array;
   };

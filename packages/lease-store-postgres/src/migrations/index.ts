@@ -3,6 +3,7 @@ import { jobsMigration } from './0002-jobs.ts';
 import { conditionReasonsMigration } from './0003-condition-reasons.ts';
 import { agentTasksMigration } from './0004-agent-tasks.ts';
 import { accessMigration } from './0005-access.ts';
+import { poolsMigration } from './0006-pools.ts';
 import type { Migration } from './migration.ts';
 
 /** All migrations, by id. A new one is added at the end. */
@@ -12,6 +13,7 @@ export const migrations: readonly Migration[] = [
   conditionReasonsMigration,
   agentTasksMigration,
   accessMigration,
+  poolsMigration,
 ];
 
 /** The newest migration that this version knows. */

@@ -1,6 +1,7 @@
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { AssignedAttempt, Clock, LeaseDraft, LeaseRequirements } from '@drover/lease-kit';
 import type { AgentDescription } from '@drover/lease-protocol';
+import type { AgentSettings } from '../agent-settings-store.ts';
 import type { AttemptOutcome, AttemptWriteResult, LostAttempt } from '../attempt-store.ts';
 import { cachedRequirementsKey } from '../check-store-input.ts';
 import type { EnqueueEntry, SessionRef } from '../lease-queue.ts';
@@ -51,6 +52,8 @@ export interface MemoryAgent {
   condition: AgentRecord['condition'];
   conditionReason: AgentRecord['conditionReason'];
   quarantinedUntilMs: number;
+  /** When its last session ended; undefined while it has one. */
+  leftAtMs: number | undefined;
   takeoversAtMs: readonly number[];
 }
 
@@ -95,6 +98,9 @@ export class MemoryData {
   readonly live = new Set<MemoryLease>();
   readonly agents = new Map<string, MemoryAgent>();
   readonly jobs = new Map<string, MemoryJob>();
+  readonly settings = new Map<string, AgentSettings>();
+  /** Not below the epoch of any agent that was removed. */
+  epochFloor = 0;
   readonly servers = new Map<string, { beatAtMs: number; leftAtMs: number | undefined }>();
   readonly #classes = new Map<string, MemoryClass>();
   readonly #ended: MemoryLease[] = [];

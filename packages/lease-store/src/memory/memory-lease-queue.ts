@@ -1,6 +1,6 @@
 import { payloadTypeOf } from '@drover/lease-kit';
 import { checkClaim, checkEnqueueEntries, checkText } from '../check-store-input.ts';
-import type { LeaseQueue, WaitingClass } from '../lease-queue.ts';
+import type { LeaseQueue, WaitingClass, WaitingWork } from '../lease-queue.ts';
 import { storeLimits } from '../store-limits.ts';
 import { inOrder, type MemoryData, type MemoryLease } from './memory-data.ts';
 
@@ -46,6 +46,24 @@ export function memoryLeaseQueue(data: MemoryData): LeaseQueue {
         bound.push(lease);
       }
       return bound.flatMap((lease) => data.assigned(lease));
+    },
+    waitingWork: async (context) => {
+      data.enter(context);
+      const classes = new Map<number, WaitingWork>();
+      for (const lease of data.live) {
+        if (lease.state !== 'waiting') continue;
+        const { classId, source, requirements, typeUrl } = data.classOf(lease.draft);
+        const { leases = 0, oldestAtMs = Infinity } = classes.get(classId) ?? {};
+        classes.set(classId, {
+          classId,
+          source,
+          requirements,
+          payloadType: payloadTypeOf({ typeUrl }),
+          leases: Math.min(storeLimits.waitingCountMax, leases + 1),
+          oldestAtMs: Math.min(oldestAtMs, lease.createdAtMs),
+        });
+      }
+      return [...classes.values()].slice(0, storeLimits.waitingClassesMax);
     },
     nextDueMs: async (source, context) => {
       data.enter(context);

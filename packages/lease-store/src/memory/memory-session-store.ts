@@ -9,7 +9,7 @@ import {
   storedMessage,
 } from '../check-store-input.ts';
 import type { AgentRecord, NewSession, OpenedSession, SessionStore } from '../session-store.ts';
-import { agentQuarantined } from '../store-errors.ts';
+import { agentOnline, agentQuarantined, agentsNotFound } from '../store-errors.ts';
 import { storeLimits } from '../store-limits.ts';
 import type { StoreSignals } from '../store-signals.ts';
 import type { MemoryAgent, MemoryData } from './memory-data.ts';
@@ -31,6 +31,7 @@ export function memorySessionStore(data: MemoryData, signals: StoreSignals): Ses
       const agent = data.agents.get(ref.agentId);
       if (!agent || !data.isCurrent(ref)) return [];
       agent.session = undefined;
+      agent.leftAtMs = clock.wallMs();
       return data.lose(data.boundTo(ref.agentId), { code: 'SESSION_ENDED', message: storedMessage(reason) });
     },
     recordCondition: async (ref, { condition, reason }, context) => {
@@ -69,13 +70,32 @@ export function memorySessionStore(data: MemoryData, signals: StoreSignals): Ses
         const server = data.servers.get(agent.session.serverId);
         const silentFromMs = (server?.beatAtMs ?? agent.session.openedAtMs) + serverTtlMs;
         const expiresAtMs = Math.min(silentFromMs, server?.leftAtMs ?? Infinity) + graceMs;
-        if (expiresAtMs < clock.wallMs()) agent.session = undefined;
+        if (expiresAtMs >= clock.wallMs()) continue;
+        agent.session = undefined;
+        agent.leftAtMs = clock.wallMs();
       }
       const strays = [...data.live].filter((lease) => lease.bound && !data.isCurrent(lease.bound));
-      return data.lose(strays.slice(0, storeLimits.sweepMax), {
+      const lost = data.lose(strays.slice(0, storeLimits.sweepMax), {
         code: 'SESSION_EXPIRED',
         message: 'The session of the agent ended before this attempt did.',
       });
+      for (const { agentId, session, description } of data.agents.values()) {
+        if (description.ephemeral && !session && data.boundTo(agentId).length === 0) forget(data, agentId);
+      }
+      return lost;
+    },
+    removeAgent: async (agentId, context) => {
+      data.enter(context);
+      const agent = data.agents.get(agentId);
+      if (!agent) throw agentsNotFound([agentId]);
+      if (agent.session) throw agentOnline(agentId);
+      forget(data, agentId);
+    },
+    agent: async (agentId, context) => {
+      data.enter(context);
+      const agent = data.agents.get(agentId);
+      if (!agent) throw agentsNotFound([agentId]);
+      return agentRecord(data, agent);
     },
     agents: async ({ after = '', limit }, context) => {
       data.enter(context);
@@ -89,6 +109,12 @@ export function memorySessionStore(data: MemoryData, signals: StoreSignals): Ses
   };
 }
 
+function forget(data: MemoryData, agentId: string): void {
+  data.epochFloor = Math.max(data.epochFloor, data.agents.get(agentId)?.epoch ?? 0);
+  data.agents.delete(agentId);
+  data.settings.delete(agentId);
+}
+
 function checkDescription(description: AgentDescription): void {
   const bytes = toBinary(AgentDescriptionSchema, description).length;
   checkCount('description: bytes', bytes, storeLimits.descriptionBytesMax);
@@ -99,7 +125,7 @@ function openSession(data: MemoryData, signals: StoreSignals, wanted: NewSession
   const nowMs = data.clock.wallMs();
   const agent: MemoryAgent = data.agents.get(agentId) ?? {
     agentId,
-    epoch: 0,
+    epoch: data.epochFloor,
     description,
     session: undefined,
     instanceNonce,
@@ -107,6 +133,7 @@ function openSession(data: MemoryData, signals: StoreSignals, wanted: NewSession
     conditionReason: undefined,
     quarantinedUntilMs: 0,
     takeoversAtMs: [],
+    leftAtMs: undefined,
   };
   data.agents.set(agentId, agent);
   if (agent.quarantinedUntilMs > nowMs) throw agentQuarantined(agentId, agent.quarantinedUntilMs - nowMs);
@@ -117,6 +144,7 @@ function openSession(data: MemoryData, signals: StoreSignals, wanted: NewSession
   if (isTakeover && takeovers.length + 1 >= storeLimits.takeoversMax) {
     // The other process loses its session as well: nobody can say which of the two is the machine that is meant.
     agent.session = undefined;
+    agent.leftAtMs = nowMs;
     agent.takeoversAtMs = [];
     agent.quarantinedUntilMs = nowMs + storeLimits.quarantineMs;
     signals.announce({ kind: 'fenced', agentId, epoch: agent.epoch });
@@ -125,6 +153,7 @@ function openSession(data: MemoryData, signals: StoreSignals, wanted: NewSession
   if (!data.servers.has(serverId)) data.servers.set(serverId, { beatAtMs: nowMs, leftAtMs: undefined });
   agent.takeoversAtMs = isTakeover ? [...takeovers, nowMs] : takeovers;
   agent.session = { sessionId, serverId, openedAtMs: nowMs };
+  agent.leftAtMs = undefined;
   agent.instanceNonce = instanceNonce;
   agent.description = description;
   agent.condition = 'ready';
@@ -158,7 +187,7 @@ function agentRecord(data: MemoryData, agent: MemoryAgent): AgentRecord {
       resourcesUsed[name] = (resourcesUsed[name] ?? 0) + amount;
     }
   }
-  const { agentId, description, epoch, session, condition, conditionReason, quarantinedUntilMs } = agent;
+  const { agentId, description, epoch, session, condition, conditionReason, quarantinedUntilMs, leftAtMs } = agent;
   return {
     agentId,
     description,
@@ -166,7 +195,7 @@ function agentRecord(data: MemoryData, agent: MemoryAgent): AgentRecord {
     ...(session ? { session } : {}),
     condition,
     ...(conditionReason ? { conditionReason } : {}),
-    enabled: true,
+    ...(leftAtMs === undefined ? {} : { leftAtMs }),
     ...(quarantinedUntilMs > data.clock.wallMs() ? { quarantinedUntilMs } : {}),
     leases: leases.length,
     resourcesUsed,

@@ -125,7 +125,7 @@ export const sessionStoreCases: readonly StoreCase[] = [
       assert.equal(record?.agentId, 'agent-1');
       assert.deepEqual(record?.description, description);
       assert.equal(record?.condition, 'busy');
-      assert.equal(record?.enabled, true);
+      assert.equal(record?.leftAtMs, undefined);
       assert.deepEqual([record?.session?.sessionId, record?.session?.serverId], ['s1', 'v1']);
       assert.equal(record?.leases, 2);
       assert.deepEqual(record?.resourcesUsed, { cores: 3, gpu: 1 });
@@ -137,6 +137,7 @@ export const sessionStoreCases: readonly StoreCase[] = [
       await store.sessions.endSession(agent, 'gone', context);
       const [ended] = await store.sessions.agents({ after: 'agent-0', limit: 1 }, context);
       assert.deepEqual([ended?.session, ended?.leases], [undefined, 0]);
+      assert.ok(ended?.leftAtMs !== undefined);
       const all = await store.sessions.agents({ limit: 10 }, context);
       assert.deepEqual(
         all.map(({ agentId }) => agentId),

@@ -1,10 +1,12 @@
 import { agentTaskStoreCases } from './agent-task-cases.ts';
 import { accessStoreCases } from './access-cases.ts';
+import { agentSettingsStoreCases } from './agent-settings-cases.ts';
 import { attemptStoreCases } from './attempt-cases.ts';
 import { auditStoreCases } from './audit-cases.ts';
 import type { StoreCase } from './compliance-case.ts';
 import { jobStoreCases } from './job-cases.ts';
 import { logStoreCases } from './log-cases.ts';
+import { poolStoreCases } from './pool-cases.ts';
 import { leaseQueueCases } from './queue-cases.ts';
 import { sessionStoreCases } from './session-cases.ts';
 import { storeLifeCases } from './signal-cases.ts';
@@ -25,5 +27,7 @@ export const storeCases: readonly StoreCase[] = [
   ...agentTaskStoreCases,
   ...accessStoreCases,
   ...auditStoreCases,
+  ...poolStoreCases,
+  ...agentSettingsStoreCases,
   ...storeLifeCases,
 ];
