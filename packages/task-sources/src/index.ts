@@ -1,4 +1,11 @@
 export {
+  createAgentTaskSource,
+  type AgentTaskLease,
+  type AgentTaskPlan,
+  type AgentTaskSourceDeps,
+  type AgentTaskSourceOptions,
+} from './agent-task-source.ts';
+export {
   agentOffer,
   agentTraits,
   countResources,
