@@ -57,19 +57,20 @@ export interface PoolMember {
   readonly properties: Properties;
   /** Names of pools that it asks to be in, defined or not; absent: none. */
   readonly asked?: readonly string[] | undefined;
-  /** Names of the pools that its enrolment allows; absent: every one. */
+  /** Names of the pools that its enrolment binds it to, and it is in; absent: it is bound to none, and every one is allowed. */
   readonly allowed?: readonly string[] | undefined;
 }
 
 /**
- * The names of all pools that an agent is in, each once in any case: those it asks for, then those whose definition it meets.
+ * The names of all pools that an agent is in, each once in any case: those it asks for or is bound to, then those whose
+ * definition it meets.
  * What an agent says of itself, a wish or a property, gets it into allowed pools alone; a pool that lists its id takes it all
  * the same, since an operator wrote that.
  */
 export function effectivePools(member: PoolMember, pools: Pools): string[] {
   const allowed = member.allowed === undefined ? undefined : new Set(member.allowed.map((name) => poolKey(name)));
   const found = new Map<string, string>();
-  for (const name of member.asked ?? []) {
+  for (const name of [...(member.asked ?? []), ...(member.allowed ?? [])]) {
     const key = poolKey(name);
     if (!found.has(key) && allowed?.has(key) !== false) found.set(key, name);
   }

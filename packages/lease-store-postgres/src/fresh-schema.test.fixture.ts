@@ -40,12 +40,17 @@ const timeColumns = [
   ['tokens', 'expires_at'],
   ['tokens', 'used_at'],
   ['agent_settings', 'busy_until'],
+  ['enrolment_tokens', 'expires_at'],
+  ['enrolment_requests', 'asked_at'],
+  ['credential_keys', 'created_at'],
+  ['credential_keys', 'expires_at'],
 ] as const;
 
 const emptied = [
   ...['leases', 'lease_classes', 'lease_history', 'attempt_history', 'agents', 'servers'],
   ...['jobs', 'logs', 'log_chunks', 'progress', 'agent_tasks', 'tokens', 'audit'],
   ...['jobs', 'logs', 'log_chunks', 'progress', 'pools', 'agent_settings', 'downtimes'],
+  ...['enrolment_tokens', 'enrolments', 'enrolment_requests', 'credential_keys'],
 ];
 
 /** Makes a migrated schema. */

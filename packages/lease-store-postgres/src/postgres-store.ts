@@ -34,6 +34,7 @@ import { BoundAttempts } from './bound-attempts.ts';
 import { CancelJob } from './cancel-job.ts';
 import { ClaimLeases } from './claim-leases.ts';
 import { DowntimeRecords } from './downtime-records.ts';
+import { postgresEnrolments } from './enrolments.ts';
 import { EnqueueLeases } from './enqueue-leases.ts';
 import { keepPartitions } from './history-partitions.ts';
 import { Database, logFailure, type Session } from './internal/database.ts';
@@ -343,6 +344,7 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
         transaction(context, (session) => downtimes.add(session, downtime, context.principal)),
       removeDowntime: (downtimeId, context) => call(context, (session) => downtimes.remove(session, downtimeId)),
     },
+    enrolments: postgresEnrolments(s, { call, transaction, audit }),
     signals,
     check: async (signal) => {
       await database.call(signal, async (session) => {

@@ -3,6 +3,7 @@ import type { DroverStore } from './drover-store.ts';
 import { memoryAgentTaskStore } from './memory/memory-agent-task-store.ts';
 import { memoryAccessStore } from './memory/memory-access-store.ts';
 import { memoryAgentSettingsStore } from './memory/memory-agent-settings-store.ts';
+import { memoryEnrolmentStore } from './memory/memory-enrolment-store.ts';
 import { memoryAttemptStore } from './memory/memory-attempt-store.ts';
 import { MemoryAudit, memoryAuditStore } from './memory/memory-audit-store.ts';
 import { MemoryData } from './memory/memory-data.ts';
@@ -43,6 +44,7 @@ export function createMemoryStore({ clock = systemClock }: MemoryStoreDeps = {})
     audit: memoryAuditStore(data, audit),
     pools: memoryPoolStore(data),
     agentSettings: memoryAgentSettingsStore(data),
+    enrolments: memoryEnrolmentStore(data, audit),
     signals,
     check: async (signal) => data.enter(signal ? { signal } : {}),
     close,

@@ -3,6 +3,7 @@ import type { AccessStore } from './access-store.ts';
 import type { AgentSettingsStore } from './agent-settings-store.ts';
 import type { AttemptStore } from './attempt-store.ts';
 import type { AuditStore } from './audit-store.ts';
+import type { EnrolmentStore } from './enrolment-store.ts';
 import type { JobStore } from './job-store.ts';
 import type { LeaseQueue } from './lease-queue.ts';
 import type { LogStore } from './log-store.ts';
@@ -22,6 +23,7 @@ export interface DroverStore extends AsyncDisposable {
   readonly audit: AuditStore;
   readonly pools: PoolStore;
   readonly agentSettings: AgentSettingsStore;
+  readonly enrolments: EnrolmentStore;
   readonly signals: StoreSignals;
   /** Resolves when the store answers; rejects with STORE_UNAVAILABLE, SCHEMA_TOO_NEW or SCHEMA_TOO_OLD otherwise. */
   check(signal?: AbortSignal): Promise<void>;

@@ -35,6 +35,37 @@ export type { AuditDraft, AuditEntry, AuditQuery, AuditStore } from './audit-sto
 export type { Change, ChangeNote } from './change.ts';
 export type { DroverStore } from './drover-store.ts';
 export type {
+  ApplicationOutcome,
+  CredentialKeyRecord,
+  EnrolmentApplication,
+  EnrolmentRecord,
+  EnrolmentStore,
+  EnrolmentTokenDraft,
+  EnrolmentTokenRecord,
+  PendingEnrolmentRecord,
+} from './enrolment-store.ts';
+export { enrolmentLimits } from './enrolment-store.ts';
+export { decideApplication, type ApplicationDecision, type ApplicationFacts } from './enrolment-decision.ts';
+export {
+  agentIdTaken,
+  agentKeyTaken,
+  agentRevoked,
+  enrolmentAmbiguous,
+  enrolmentNotFound,
+  enrolmentNotPending,
+  enrolmentTokenNotFound,
+  enrolmentTokensFull,
+  enrolmentsFull,
+} from './enrolment-errors.ts';
+export {
+  checkAgentId,
+  checkApplication,
+  checkKeyThumbprint,
+  checkPageLimit,
+  checkPoolNames,
+  checkEnrolmentTokenDraft,
+} from './check-enrolment-input.ts';
+export type {
   AttemptRecord,
   JobDraft,
   JobRecord,

@@ -8,6 +8,8 @@ export type StoreSignal =
   | { readonly kind: 'fenced'; readonly agentId: string; readonly epoch: number }
   /** A job's leases, attempts or progress changed. */
   | { readonly kind: 'job'; readonly jobId: string }
+  /** Who may act as this agent has changed, or a machine asks to. */
+  | { readonly kind: 'enrolment'; readonly agentId: string }
   /** A log has more bytes. */
   | { readonly kind: 'log'; readonly leaseId: string }
   /** A token was revoked. */

@@ -4,6 +4,7 @@ import { conditionReasonsMigration } from './0003-condition-reasons.ts';
 import { agentTasksMigration } from './0004-agent-tasks.ts';
 import { accessMigration } from './0005-access.ts';
 import { poolsMigration } from './0006-pools.ts';
+import { enrolmentMigration } from './0007-enrolment.ts';
 import type { Migration } from './migration.ts';
 
 /** All migrations, by id. A new one is added at the end. */
@@ -14,6 +15,7 @@ export const migrations: readonly Migration[] = [
   agentTasksMigration,
   accessMigration,
   poolsMigration,
+  enrolmentMigration,
 ];
 
 /** The newest migration that this version knows. */

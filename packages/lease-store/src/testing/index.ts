@@ -4,6 +4,7 @@ export { agentSettingsStoreCases } from './agent-settings-cases.ts';
 export { attemptStoreCases } from './attempt-cases.ts';
 export { auditStoreCases } from './audit-cases.ts';
 export type { StoreCase, StoreSubject } from './compliance-case.ts';
+export { enrolmentStoreCases } from './enrolment-cases.ts';
 export { jobStoreCases } from './job-cases.ts';
 export { logStoreCases } from './log-cases.ts';
 export { poolStoreCases } from './pool-cases.ts';

@@ -4,6 +4,7 @@ import { agentSettingsStoreCases } from './agent-settings-cases.ts';
 import { attemptStoreCases } from './attempt-cases.ts';
 import { auditStoreCases } from './audit-cases.ts';
 import type { StoreCase } from './compliance-case.ts';
+import { enrolmentStoreCases } from './enrolment-cases.ts';
 import { jobStoreCases } from './job-cases.ts';
 import { logStoreCases } from './log-cases.ts';
 import { poolStoreCases } from './pool-cases.ts';
@@ -29,5 +30,6 @@ export const storeCases: readonly StoreCase[] = [
   ...auditStoreCases,
   ...poolStoreCases,
   ...agentSettingsStoreCases,
+  ...enrolmentStoreCases,
   ...storeLifeCases,
 ];

@@ -1,1 +1,0 @@
-export { supervise } from '@drover/agent-supervisor';

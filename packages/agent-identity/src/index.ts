@@ -1,0 +1,1 @@
+export { type AgentKey } from '@drover/enrolment-protocol';

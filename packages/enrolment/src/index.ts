@@ -1,0 +1,6 @@
+export {
+  EnrolmentAuthority,
+  type AgentCall,
+  type EnrolmentAuthorityDeps,
+  type EnrolmentAuthorityOptions,
+} from './enrolment-authority.ts';
