@@ -12,7 +12,7 @@ import {
   type LogStatus,
 } from '@drover/control-api';
 import { Outcome } from '@drover/lease-protocol';
-import type { LeaseRequirements } from '@drover/lease-kit';
+import { requirementsText } from '@drover/lease-matching';
 import type { AttemptOutcome, AttemptRecord, JobRecord, LeaseRecord } from '@drover/lease-store';
 
 const leaseStates: Readonly<Record<LeaseRecord['state'], LeaseState>> = {
@@ -131,16 +131,4 @@ function attemptStatusOf({ attempt, agentId, assignedAtMs, end }: AttemptRecord)
 
 function logStatusOf(log: NonNullable<LeaseExtras['logs']>[number]): LogStatus {
   return create(LogStatusSchema, { name: log.log, sizeBytes: BigInt(log.sizeBytes), complete: log.complete });
-}
-
-/** Requirements in words, e.g. `pool linux, os == linux, cores 4`; empty for none. */
-export function requirementsText(requirements: LeaseRequirements): string {
-  const { pool, condition, resources = {}, exclusive } = requirements;
-  const words = Object.entries(resources)
-    .filter(([, amount]) => amount > 0)
-    .map(([name, amount]) => `${name} ${amount}`);
-  if (condition !== undefined) words.unshift(condition);
-  if (pool !== undefined) words.unshift(`pool ${pool}`);
-  if (exclusive === true) words.push('exclusive');
-  return words.join(', ');
 }

@@ -7,6 +7,7 @@ import {
   silentLogger,
   systemClock,
   payloadTypeOf,
+  principalName,
   type AssignedAttempt,
   type Clock,
   type JobPlanner,
@@ -84,7 +85,7 @@ class BatchingJobSubmitter implements JobSubmitter {
 
   async submit(submissions: readonly JobSubmission[], context: StoreContext): Promise<readonly string[]> {
     const { placement, blobs } = this.#deps;
-    const planned = this.#plan(submissions);
+    const planned = this.#plan(submissions, principalName(context.principal));
     const pinned: string[] = [];
     const release = (owners: readonly string[]): void => {
       for (const owner of owners) blobs?.unpin(owner).catch((error: unknown) => this.#logUnpin(owner, error));
@@ -128,11 +129,11 @@ class BatchingJobSubmitter implements JobSubmitter {
     }
   }
 
-  #plan(submissions: readonly JobSubmission[]): PlannedJob[] {
+  #plan(submissions: readonly JobSubmission[], submitter: string): PlannedJob[] {
     if (submissions.length < 1 || submissions.length > jobsMax) {
       throw inputInvalid('INVALID_JOB_COUNT', 'jobs', `${submissions.length} jobs`, `1 to ${jobsMax}`);
     }
-    const planned = submissions.map((submission, index) => this.#planOne(submission, `jobs[${index}]`));
+    const planned = submissions.map((submission, index) => this.#planOne(submission, `jobs[${index}]`, submitter));
     const leases = planned.reduce((sum, { drafts }) => sum + drafts.length, 0);
     if (leases > leasesMax) {
       throw inputInvalid('TOO_MANY_LEASES', 'jobs', `they become ${leases} leases`, `at most ${leasesMax} in one call`);
@@ -140,7 +141,7 @@ class BatchingJobSubmitter implements JobSubmitter {
     return planned;
   }
 
-  #planOne(submission: JobSubmission, where: string): PlannedJob {
+  #planOne(submission: JobSubmission, where: string, submitter: string): PlannedJob {
     const { payload, name, requestId, priority } = submission;
     if (payload === undefined || payloadTypeOf(payload) === '') {
       throw inputInvalid('PAYLOAD_MISSING', `${where}.payload`, 'it is missing or has no type', 'a packed message');
@@ -167,7 +168,7 @@ class BatchingJobSubmitter implements JobSubmitter {
     const nowMs = this.#clock.wallMs();
     const drafts = leases.map((lease) => {
       checkRequirements(lease.requirements);
-      return { ...lease, leaseId: uuidV7(nowMs), priority, source };
+      return { ...lease, leaseId: uuidV7(nowMs), priority, source, submitter };
     });
     return { submission, jobId: randomUUID(), drafts };
   }

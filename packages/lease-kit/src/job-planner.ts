@@ -4,8 +4,8 @@ import type { LeaseDraft } from './task-source.ts';
 /** The token under which a composition root registers its planners, each a singleton. */
 export const JobPlanner: unique symbol = Symbol.for('@drover/lease-kit/JobPlanner');
 
-/** A lease of a planned job, before ids and the submission's priority are added. */
-export type PlannedLease = Omit<LeaseDraft, 'leaseId' | 'priority' | 'source'>;
+/** A lease of a planned job, before ids, the submission's priority and its submitter are added. */
+export type PlannedLease = Omit<LeaseDraft, 'leaseId' | 'priority' | 'source' | 'submitter'>;
 
 /**
  * Turns a submitted message into leases, on the server. Registered under the token of the same name. A payload for

@@ -27,6 +27,11 @@ export interface LeaseDraft {
   readonly requirements: LeaseRequirements;
   /** −1000 to 1000; higher goes first. */
   readonly priority: number;
+  /**
+   * On whose behalf, at most 256 characters: leases of equal priority are handed out in turns between submitters. Absent: on
+   * nobody's, which counts as one more submitter.
+   */
+  readonly submitter?: string;
   readonly runLimitMs: number;
   readonly cancelGraceMs: number;
   readonly retry: RetryPolicy;
@@ -56,6 +61,8 @@ export interface AssignedAttempt {
   readonly epoch: number;
   readonly payload: Any;
   readonly requirements: LeaseRequirements;
+  /** On whose behalf; absent: on nobody's. */
+  readonly submitter?: string;
   readonly runLimitMs: number;
   readonly cancelGraceMs: number;
 }

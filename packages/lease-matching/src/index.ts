@@ -36,6 +36,7 @@ export {
   propertyValueLengthMax,
   type Properties,
 } from './properties.ts';
+export { requirementsText } from './requirements-text.ts';
 export {
   checkRequirements,
   poolKey,

@@ -1,5 +1,5 @@
 import type { AssignedAttempt } from '@drover/lease-kit';
-import type { ClaimRequest } from '@drover/lease-store';
+import type { ClaimRequest, ClaimShare } from '@drover/lease-store';
 import { create } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
 import { statement, type Session, type Statement } from './internal/database.ts';
@@ -29,6 +29,8 @@ export class ClaimLeases {
   readonly #classes: LeaseClasses;
   readonly #ofOneClass: Statement;
   readonly #ofSeveralClasses: Statement;
+  readonly #inTurns: Statement;
+  readonly #aged: Statement;
 
   constructor(s: string, classes: LeaseClasses) {
     this.#classes = classes;
@@ -47,20 +49,58 @@ export class ClaimLeases {
       ),
     );
     // Looks at the heads of all classes first, so that it locks no more rows than it takes of each.
+    const byQuota = (heads: string) => `
+      quotas as materialized (select class_id, count(*) as quota from (${heads} limit ${count}) heads group by class_id),
+      picked as materialized (
+        select l.* from quotas q
+         cross join lateral (select ${columns} ${waiting('q.class_id')} limit q.quota for update skip locked) l)`;
+    const heads = `cross join lateral (select l.rank, l.seq ${waiting('c.class_id')} limit ${count}) h`;
     this.#ofSeveralClasses = statement(
       'claim_several',
+      claimSql(s, byQuota(`select c.class_id from unnest($1::int[]) as c(class_id) ${heads} order by h.rank, h.seq`)),
+    );
+    this.#inTurns = statement(
+      'claim_in_turns',
       claimSql(
         s,
-        `quotas as materialized (
-           select class_id, count(*) as quota from (
-             select c.class_id
-               from unnest($1::int[]) as c(class_id)
-               cross join lateral (select l.rank, l.seq ${waiting('c.class_id')} limit ${count}) h
-              order by h.rank, h.seq limit ${count}) heads
-            group by class_id),
+        byQuota(`
+          select class_id from (
+            select c.class_id, h.rank, h.seq,
+                   c.start + sum(c.step) over (partition by c.submitter, h.rank order by h.seq) as tag
+              from unnest($1::int[], $5::int[], $6::float8[], $7::float8[]) as c(class_id, submitter, start, step)
+              ${heads}) tagged
+           order by rank, tag, seq`),
+      ),
+    );
+    // Steps from priority to priority of each class: within one, the oldest lease stands first.
+    const waitingAt = (level: string) => `
+        from ${s}.leases l
+       where l.class_id = ${level}.class_id and l.rank = ${level}.rank and l.agent_id is null and l.due_at is null
+         and (l.excluded is null or not $2::text[] <@ l.excluded)
+       order by l.seq`;
+    const nextLevel = (classId: string, more: string) => `
+        cross join lateral (
+          select l.rank from ${s}.leases l
+           where l.class_id = ${classId} and l.agent_id is null and l.due_at is null ${more}
+           order by l.rank limit 1) f`;
+    this.#aged = statement(
+      'claim_aged',
+      claimSql(
+        s,
+        `levels(class_id, rank) as (
+           select c.class_id, f.rank from unnest($1::int[]) as c(class_id) ${nextLevel('c.class_id', '')}
+           union all
+           select w.class_id, f.rank from levels w ${nextLevel('w.class_id', 'and l.rank > w.rank')}),
+         quotas as materialized (
+           select class_id, rank, count(*) as quota from (
+             select w.class_id, w.rank from levels w
+              cross join lateral (select l.seq, l.created_at ${waitingAt('w')} limit ${count}) h
+              where h.created_at <= now() - $5::bigint * interval '1 millisecond'
+              order by h.seq limit ${count}) heads
+            group by class_id, rank),
          picked as materialized (
            select l.* from quotas q
-            cross join lateral (select ${columns} ${waiting('q.class_id')} limit q.quota for update skip locked) l)`,
+            cross join lateral (select ${columns} ${waitingAt('q')} limit q.quota for update skip locked) l)`,
       ),
     );
   }
@@ -69,18 +109,22 @@ export class ClaimLeases {
     const { source, places } = request;
     if (places.length === 0 || request.classIds.length === 0) return [];
     await this.#classes.load(session, request.classIds);
-    const classIds = [...new Set(request.classIds)].filter((id) => this.#classes.known(id)?.source === source);
+    // Classes once each, with where they stand in the request.
+    const indexOf = new Map(request.classIds.map((id, index) => [id, index]));
+    const classIds = [...indexOf.keys()].filter((id) => this.#classes.known(id)?.source === source);
     if (classIds.length === 0) return [];
     const sessions = new DistinctSessions(places);
-    const rows = await session.run<ClaimedRow>(classIds.length === 1 ? this.#ofOneClass : this.#ofSeveralClasses, [
+    const values = [
       plainArray(classIds),
       textArray(sessions.agentIds),
       plainArray(sessions.epochs),
       plainArray(sessions.numbers),
-    ]);
+    ];
+    const rows = await session.run<ClaimedRow>(...this.#howToClaim(request, classIds, indexOf, values));
     return rows.map((row) => {
-      const { typeUrl, requirements } = this.#classes.of(row.class_id);
+      const { typeUrl, requirements, submitter } = this.#classes.of(row.class_id);
       return {
+        ...(submitter === '' ? {} : { submitter }),
         leaseId: row.lease_id,
         attempt: row.attempt,
         ...sessions.at(row.session_no),
@@ -91,6 +135,27 @@ export class ClaimLeases {
       };
     });
   }
+
+  #howToClaim(
+    { shares, agedMs }: ClaimRequest,
+    classIds: readonly number[],
+    indexOf: ReadonlyMap<number, number>,
+    values: readonly unknown[],
+  ): [Statement, unknown[]] {
+    if (agedMs !== undefined) return [this.#aged, [...values, agedMs]];
+    if (classIds.length === 1) return [this.#ofOneClass, [...values]];
+    if (shares === undefined) return [this.#ofSeveralClasses, [...values]];
+    const own = classIds.map((id) => shares[indexOf.get(id) as number] as ClaimShare);
+    return [
+      this.#inTurns,
+      [
+        ...values,
+        plainArray(own.map(({ submitter }) => submitter)),
+        plainArray(own.map(({ start }) => start)),
+        plainArray(own.map(({ step }) => step)),
+      ],
+    ];
+  }
 }
 
 /**
@@ -99,7 +164,7 @@ export class ClaimLeases {
  */
 function claimSql(s: string, picked: string): string {
   return `
-    with current_sessions as materialized (
+    with recursive current_sessions as materialized (
       select array_agg(a.ok is not null order by d.no) as flags
         from unnest($2::text[], $3::bigint[]) with ordinality as d(agent_id, epoch, no)
         left join lateral (

@@ -1,15 +1,17 @@
 import { createHash } from 'node:crypto';
 import type { LeaseDraft, LeaseRequirements } from '@drover/lease-kit';
-import { cachedRequirementsKey } from '@drover/lease-store';
+import { leaseClassKey } from '@drover/lease-store';
 import { statement, type Session, type Statement } from './internal/database.ts';
 
-/** What waiting leases of one class have in common. */
+/** What waiting leases of one class have in common. `requirements_key` in its row is the whole `leaseClassKey`. */
 export interface LeaseClass {
   readonly classId: number;
   readonly source: string;
   /** Type URL of the payloads. */
   readonly typeUrl: string;
   readonly requirements: LeaseRequirements;
+  /** Empty for nobody's. */
+  readonly submitter: string;
 }
 
 interface ClassRow {
@@ -18,6 +20,7 @@ interface ClassRow {
   readonly payload_type: string;
   readonly requirements_key: string;
   readonly requirements: LeaseRequirements;
+  readonly submitter: string;
 }
 
 const cacheMax = 50_000;
@@ -34,36 +37,34 @@ export class LeaseClasses {
     this.#ensure = statement(
       'classes_ensure',
       `with i as materialized (
-         select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
-           as i(source, payload_type, requirements_key, requirements, key_digest)),
+         select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
+           as i(source, payload_type, requirements_key, requirements, key_digest, submitter)),
        old as materialized (
-         select c.class_id, c.source, c.payload_type, c.requirements_key, c.requirements
+         select c.class_id, c.source, c.payload_type, c.requirements_key, c.requirements, c.submitter
            from i cross join lateral (
              select * from ${s}.lease_classes c
               where c.source = i.source and c.payload_type = i.payload_type
                 and c.key_digest = i.key_digest offset 0) c),
        new as (
-         insert into ${s}.lease_classes (source, payload_type, requirements_key, key_digest, requirements)
-         select source, payload_type, requirements_key, key_digest, requirements::jsonb
+         insert into ${s}.lease_classes (source, payload_type, requirements_key, key_digest, requirements, submitter)
+         select source, payload_type, requirements_key, key_digest, requirements::jsonb, submitter
            from i where not exists (
              select 1 from old where old.source = i.source and old.payload_type = i.payload_type
                 and old.requirements_key = i.requirements_key)
          on conflict do nothing
-         returning class_id, source, payload_type, requirements_key, requirements)
+         returning class_id, source, payload_type, requirements_key, requirements, submitter)
        select * from old union all select * from new`,
     );
     this.#load = statement(
       'classes_load',
-      `select class_id, source, payload_type, requirements_key, requirements
+      `select class_id, source, payload_type, requirements_key, requirements, submitter
          from ${s}.lease_classes where class_id = any($1::int[])`,
     );
   }
 
   /** Ids of the classes of drafts, in their order; makes those that do not exist. */
   async idsFor(session: Session, drafts: readonly LeaseDraft[]): Promise<number[]> {
-    const keys = drafts.map((draft) =>
-      keyOf(draft.source, draft.payload.typeUrl, cachedRequirementsKey(draft.requirements)),
-    );
+    const keys = drafts.map((draft) => keyOf(draft.source, draft.payload.typeUrl, leaseClassKey(draft)));
     // Another server may insert the same class at this moment: its row shows in the next round.
     for (;;) {
       const missing = new Map<string, LeaseDraft>();
@@ -77,9 +78,10 @@ export class LeaseClasses {
         await session.run<ClassRow>(this.#ensure, [
           rows.map((draft) => draft.source),
           rows.map((draft) => draft.payload.typeUrl),
-          rows.map((draft) => cachedRequirementsKey(draft.requirements)),
+          rows.map((draft) => leaseClassKey(draft)),
           rows.map((draft) => JSON.stringify(draft.requirements)),
-          rows.map((draft) => digestOf(cachedRequirementsKey(draft.requirements))),
+          rows.map((draft) => digestOf(leaseClassKey(draft))),
+          rows.map((draft) => draft.submitter ?? ''),
         ]),
       );
     }
@@ -109,8 +111,8 @@ export class LeaseClasses {
       this.#byId.clear();
     }
     for (const row of rows) {
-      const { class_id: classId, source, payload_type: typeUrl, requirements } = row;
-      const found = { classId, source, typeUrl, requirements };
+      const { class_id: classId, source, payload_type: typeUrl, requirements, submitter } = row;
+      const found = { classId, source, typeUrl, requirements, submitter };
       this.#byId.set(classId, found);
       this.#byKey.set(keyOf(source, typeUrl, row.requirements_key), found);
     }
@@ -121,6 +123,6 @@ function digestOf(key: string): string {
   return createHash('sha256').update(key).digest('hex');
 }
 
-function keyOf(source: string, typeUrl: string, requirementsKey: string): string {
-  return `${source}\0${typeUrl}\0${requirementsKey}`;
+function keyOf(source: string, typeUrl: string, classKey: string): string {
+  return `${source}\0${typeUrl}\0${classKey}`;
 }

@@ -3,9 +3,21 @@ import { storeLimits, type WaitingClass, type WaitingWork } from '@drover/lease-
 import { statement, type Session, type Statement } from './internal/database.ts';
 import type { LeaseClasses } from './lease-classes.ts';
 
+interface ClassRow {
+  readonly class_id: number;
+  /** The priority with its sign turned: lowest first. */
+  readonly rank: number;
+  readonly last_rank: number;
+  readonly age_ms: number;
+}
+
+/** Pairs of class and priority that one answer looks at, in the order of classes. */
+const levelsMax = 16_384;
+const quarter = storeLimits.waitingClassesMax / 4;
+
 /**
  * Which classes wait, and when a delayed lease falls due. 1 round trip each. `classes` steps over the waiting index from
- * class to class, however many leases each has; it also lets up to 1,000 delayed leases that have fallen due join the
+ * one priority of a class to the next, however many leases each has, and reads the oldest lease of each; it also lets up to 1,000 delayed leases that have fallen due join the
  * waiting ones (one new version and index entry each, once), and commits only if there were any.
  */
 export class WaitingClasses {
@@ -23,17 +35,27 @@ export class WaitingClasses {
          select l.ctid as place from ${s}.leases l
           where l.due_at <= now() order by l.due_at limit 1000 for update skip locked),
        promoted as (
-         update ${s}.leases l set due_at = null from due where l.ctid = due.place returning l.class_id, l.rank),
-       heads(class_id, rank) as (
-         (select l.class_id, l.rank from ${waiting} order by l.class_id, l.rank, l.seq limit 1)
+         update ${s}.leases l set due_at = null from due where l.ctid = due.place
+         returning l.class_id, l.rank, l.created_at),
+       heads(class_id, rank, created_at, n) as (
+         (select l.class_id, l.rank, l.created_at, 1 from ${waiting} order by l.class_id, l.rank, l.seq limit 1)
          union all
-         select h.class_id, h.rank from heads w cross join lateral (
-           select l.class_id, l.rank from ${waiting} and l.class_id > w.class_id
-            order by l.class_id, l.rank, l.seq limit 1) h)
-       select w.class_id, min(w.rank) as rank
-         from (select class_id, rank from heads union all select class_id, rank from promoted) w
-         join ${s}.lease_classes c on c.class_id = w.class_id and c.source = $1
-        group by w.class_id order by 2, 1 limit ${storeLimits.waitingClassesMax}`,
+         select h.class_id, h.rank, h.created_at, w.n + 1 from heads w cross join lateral (
+           select l.class_id, l.rank, l.created_at from ${waiting} and (l.class_id, l.rank) > (w.class_id, w.rank)
+            order by l.class_id, l.rank, l.seq limit 1) h
+          where w.n < ${levelsMax}),
+       classes as (
+         select w.class_id, min(w.rank) as rank, max(w.rank) as last_rank, min(w.created_at) as created_at
+           from (select class_id, rank, created_at from heads
+                 union all select class_id, rank, created_at from promoted) w
+           join ${s}.lease_classes c on c.class_id = w.class_id and c.source = $1
+          group by w.class_id)
+       select class_id, rank, last_rank,
+              greatest(0, extract(epoch from now() - created_at) * 1000)::float8 as age_ms
+         from (select *, row_number() over (order by rank, class_id) as urgency,
+                      row_number() over (order by created_at) as seniority from classes) c
+        order by urgency <= ${quarter * 3} desc, case when urgency > ${quarter * 3} then seniority end, urgency
+        limit ${storeLimits.waitingClassesMax}`,
     );
     this.#work = statement(
       'waiting_work',
@@ -65,14 +87,23 @@ export class WaitingClasses {
   }
 
   async classes(session: Session, source: string): Promise<WaitingClass[]> {
-    const rows = await session.run<{ class_id: number; rank: number }>(this.#waiting, [source]);
+    const rows = await session.run<ClassRow>(this.#waiting, [source]);
+    rows.sort((a, b) => a.rank - b.rank || a.class_id - b.class_id);
     await this.#classes.load(
       session,
       rows.map((row) => row.class_id),
     );
     return rows.map((row) => {
-      const { classId, requirements, typeUrl } = this.#classes.of(row.class_id);
-      return { classId, requirements, payloadType: payloadTypeOf({ typeUrl }), priorityMax: -row.rank };
+      const { classId, requirements, typeUrl, submitter } = this.#classes.of(row.class_id);
+      return {
+        classId,
+        requirements,
+        payloadType: payloadTypeOf({ typeUrl }),
+        submitter,
+        priorityMax: 0 - row.rank,
+        priorityMin: 0 - row.last_rank,
+        ageMsMax: row.age_ms,
+      };
     });
   }
 

@@ -71,6 +71,7 @@ function checkDraft(where: string, draft: LeaseDraft): void {
   checkUuid(`${where}.leaseId`, draft.leaseId);
   checkText(`${where}.source`, draft.source, idLengthMax);
   checkText(`${where}.name`, draft.name, nameLengthMax, true);
+  if (draft.submitter !== undefined) checkText(`${where}.submitter`, draft.submitter, idLengthMax, true);
   checkPayload(`${where}.payload`, draft.payload, storeLimits.payloadBytesMax);
   checkWhole(`${where}.priority`, draft.priority, priorityMin, priorityMax);
   checkWhole(`${where}.runLimitMs`, draft.runLimitMs, 0, runLimitMsMax);
@@ -78,7 +79,7 @@ function checkDraft(where: string, draft: LeaseDraft): void {
   checkWhole(`${where}.retry.attemptsMax`, draft.retry.attemptsMax, 1, attemptsMax);
   checkWhole(`${where}.retry.backoffMs`, draft.retry.backoffMs, 0, backoffMsMax);
   // The stores call it to group leases, and it throws for what is not right; the cache makes this free for repeats.
-  cachedRequirementsKey(draft.requirements);
+  leaseClassKey(draft);
 }
 
 /** Throws for writes beyond the bounds of one call, or an output that is too large. */
@@ -131,6 +132,22 @@ export function checkClaim(request: ClaimRequest): void {
   checkCount('places', request.places.length, storeLimits.claimMax);
   request.classIds.forEach((id, index) => checkWhole(`classIds[${index}]`, id, 0, 2 ** 31 - 1));
   request.places.forEach((place, index) => checkSession(`places[${index}]`, place));
+  if (request.agedMs !== undefined) checkWhole('agedMs', request.agedMs, 0, Number.MAX_SAFE_INTEGER);
+  if (request.shares === undefined) return;
+  if (request.shares.length !== request.classIds.length) {
+    throw inputInvalid(
+      'shares',
+      `${request.shares.length} of them`,
+      `one for each of ${request.classIds.length} classes`,
+    );
+  }
+  request.shares.forEach(({ submitter, start, step }, index) => {
+    checkWhole(`shares[${index}].submitter`, submitter, 0, 2 ** 31 - 1);
+    if (!Number.isFinite(start)) throw inputInvalid(`shares[${index}].start`, String(start), 'a finite number');
+    if (!(Number.isFinite(step) && step > 0)) {
+      throw inputInvalid(`shares[${index}].step`, String(step), 'a finite number above 0');
+    }
+  });
 }
 
 /** Throws for a session that cannot be opened, whatever the store holds. */
@@ -173,8 +190,21 @@ export function storedMessage(text: string): string {
 const keyCacheMax = 10_000;
 const keyCache = new Map<string, string>();
 
-/** `requirementsKey` of lease-matching, remembered for the last 10,000 spellings. Throws the same. */
-export function cachedRequirementsKey(requirements: LeaseDraft['requirements']): string {
+/**
+ * Equal for drafts of one source and payload type that stand in one class: who submits them and what they ask for. Throws
+ * what `requirementsKey` of lease-matching throws.
+ */
+export function leaseClassKey({
+  requirements,
+  submitter = '',
+}: Pick<LeaseDraft, 'requirements' | 'submitter'>): string {
+  const key = cachedRequirementsKey(requirements);
+  // The first part is JSON, which has no line break of its own.
+  return submitter === '' ? key : `${key}\n${submitter}`;
+}
+
+/** `requirementsKey` of lease-matching, remembered for the last 10,000 spellings. */
+function cachedRequirementsKey(requirements: LeaseDraft['requirements']): string {
   const spelling = JSON.stringify(requirements);
   const known = keyCache.get(spelling);
   if (known !== undefined) return known;

@@ -74,7 +74,15 @@ export type {
   SubmittedJob,
   WishedAttempt,
 } from './job-store.ts';
-export type { ClaimRequest, EnqueueEntry, LeaseQueue, SessionRef, WaitingClass, WaitingWork } from './lease-queue.ts';
+export type {
+  ClaimRequest,
+  ClaimShare,
+  EnqueueEntry,
+  LeaseQueue,
+  SessionRef,
+  WaitingClass,
+  WaitingWork,
+} from './lease-queue.ts';
 export type { LogAppend, LogRef, LogStore } from './log-store.ts';
 export type {
   AgentRecord,
@@ -115,7 +123,6 @@ export {
 } from './store-errors.ts';
 export { auditDraftOf, auditText, checkAuditDrafts, checkAuditQuery, checkTokenDraft } from './check-access-input.ts';
 export {
-  cachedRequirementsKey,
   checkAttemptWrites,
   checkClaim,
   checkCount,
@@ -130,6 +137,7 @@ export {
   checkUuid,
   checkWhole,
   isUuid,
+  leaseClassKey,
   storedMessage,
 } from './check-store-input.ts';
 export {

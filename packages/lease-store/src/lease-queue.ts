@@ -19,15 +19,32 @@ export interface EnqueueEntry {
   readonly bindTo?: SessionRef;
 }
 
-/** A group of waiting leases that ask for the same. */
+/** A group of waiting leases that ask for the same on behalf of one submitter. */
 export interface WaitingClass {
-  /** Names the class in {@link ClaimRequest}; stable for equal requirements. */
+  /** Names the class in {@link ClaimRequest}; stable for equal requirements of one submitter. */
   readonly classId: number;
   readonly requirements: LeaseRequirements;
   /** Type name of the payloads. */
   readonly payloadType: string;
-  /** Highest priority among its waiting leases. */
+  /** On whose behalf; empty for nobody's. */
+  readonly submitter: string;
+  /** Highest and lowest priority among its waiting leases. */
   readonly priorityMax: number;
+  readonly priorityMin: number;
+  /** How long ago its oldest waiting lease was stored, in ms. */
+  readonly ageMsMax: number;
+}
+
+/**
+ * The part of one class in a claim. Within a priority the lease with the lowest tag goes first: the nth lease of a submitter
+ * has the tag `start` plus the steps of its first n leases (weighted fair queueing by virtual finish times).
+ */
+export interface ClaimShare {
+  /** The same number for classes of the same submitter. */
+  readonly submitter: number;
+  readonly start: number;
+  /** Above 0: what a lease of this class costs, divided by the weight of its submitter. */
+  readonly step: number;
 }
 
 /** How much waits of a class. */
@@ -49,6 +66,13 @@ export interface ClaimRequest {
   readonly classIds: readonly number[];
   /** One entry for every lease that may be claimed, at most 1,024; an agent stands in it once for each of its places. */
   readonly places: readonly SessionRef[];
+  /** Turns between submitters, one entry for each of `classIds`. Absent: within a priority the oldest lease goes first. */
+  readonly shares?: readonly ClaimShare[];
+  /**
+   * Claims only leases that were stored at least so many ms ago, the oldest first, whatever their priority; then `shares` counts
+   * for nothing. Absent: whatever their age, by priority.
+   */
+  readonly agedMs?: number;
 }
 
 /** Leases that wait, and the one statement that takes them. */
@@ -58,7 +82,10 @@ export interface LeaseQueue {
    * `conflict`: LEASE_EXISTS. Ids of UUID version 7 make the search for ended ones and the indexes cheaper.
    */
   enqueue(entries: readonly EnqueueEntry[], context: StoreContext): Promise<readonly AssignedAttempt[]>;
-  /** The classes that have a lease due now, for one source; at most 4,096, highest priority first. */
+  /**
+   * The classes that have a lease due now, for one source, highest priority first; at most 4,096, of which a quarter is for
+   * those that have waited longest.
+   */
   waitingClasses(source: string, context: StoreContext): Promise<readonly WaitingClass[]>;
   /**
    * Claims the leases that are first in order (priority, then age) and not held by another claim, binds each to a place

@@ -36,7 +36,10 @@ class ListQueue implements Pick<LeaseQueue, 'waitingClasses' | 'claim' | 'nextDu
           classId,
           requirements,
           payloadType: 'x.Work',
+          submitter: '',
           priorityMax: priority,
+          priorityMin: priority,
+          ageMsMax: 0,
         }))
         .sort((a, b) => b.priorityMax - a.priorityMax),
     );

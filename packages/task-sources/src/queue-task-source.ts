@@ -12,10 +12,13 @@ import {
   type TaskAnswer,
   type TaskSource,
 } from '@drover/lease-kit';
-import type { LeaseQueue, StoreContext, StoreSignals, WaitingClass } from '@drover/lease-store';
+import { requirementsText } from '@drover/lease-matching';
+import type { ClaimRequest, LeaseQueue, StoreContext, StoreSignals, WaitingClass } from '@drover/lease-store';
 import { BarrenClaims } from './internal/barren-claims.ts';
 import { ClassFit } from './internal/class-fit.ts';
+import { FairShare, type WeightOf } from './internal/fair-share.ts';
 import { FreePlace } from './internal/free-place.ts';
+import { HeldBack } from './internal/held-back.ts';
 import { planPlaces, spreadPlaces } from './internal/plan-places.ts';
 
 /** What a queue source is and how often it looks. */
@@ -28,6 +31,18 @@ export interface QueueTaskSourceOptions {
   readonly assignsInDowntime?: boolean;
   /** How often it looks for work that no signal spoke of, ±25 %. Default 2 s. */
   readonly pollMs?: number;
+  /**
+   * Starvation bound of priorities and turns: a lease that has waited so long goes before everything that is younger, whatever
+   * its priority. So no lease that an agent has room for waits behind work which was submitted more than this after it. Up to
+   * 2^53 − 1; default 10 min.
+   */
+  readonly agedAfterMs?: number;
+  /**
+   * Starvation bound of size: when a lease has waited so long and the agents on which it fits have no room for it, the source
+   * drains one of them for it. So it starts after this, the remaining run limits of what runs there, and those leases of its
+   * class that are older. Default 2 min.
+   */
+  readonly holdBackAfterMs?: number;
   /** On whose behalf it reads and claims. Default: the service `task-source:<name>`. */
   readonly principal?: Principal;
 }
@@ -37,6 +52,8 @@ export interface QueueTaskSourceDeps {
   readonly queue: Pick<LeaseQueue, 'waitingClasses' | 'claim' | 'nextDueMs'>;
   /** Absent: the poll alone wakes it. */
   readonly signals?: StoreSignals;
+  /** How submitters share a pool. Absent: alike. Asked at every claim; must be quick. */
+  readonly weightOf?: WeightOf;
   /** Told how each attempt ended. */
   readonly ended?: (end: AttemptEnd) => void;
   /** Default: that of the process. */
@@ -56,6 +73,8 @@ const claimPlacesMax = 256;
 const answerFrom = 128;
 /** Most rounds of claims in one ask: overcommit is ruled out by counting down, so mixed classes can take several. */
 const roundsMax = 24;
+const agedAfterMsDefault = 10 * 60_000;
+const holdBackAfterMsDefault = 2 * 60_000;
 /** A due time is asked for at most this often. */
 const dueLookMinMs = 100;
 
@@ -89,6 +108,9 @@ class QueueTaskSource {
   readonly #pollMs: number;
   readonly #fit = new ClassFit<number>();
   readonly #barren = new BarrenClaims();
+  readonly #turns: FairShare;
+  readonly #heldBack: HeldBack;
+  readonly #agedAfterMs: number;
   readonly #wakes = new Set<() => void>();
   #classes: readonly WaitingClass[] = [];
   #claimPlaces = claimPlacesMin;
@@ -112,20 +134,28 @@ class QueueTaskSource {
     this.#logger = deps.logger ?? silentLogger;
     this.#principal = options.principal ?? { kind: 'service', id: `task-source:${options.name}` };
     this.#pollMs = options.pollMs ?? 2_000;
+    this.#agedAfterMs = options.agedAfterMs ?? agedAfterMsDefault;
+    this.#heldBack = new HeldBack(options.holdBackAfterMs ?? holdBackAfterMsDefault);
+    this.#turns = new FairShare(deps.weightOf ?? (() => 1));
   }
 
   async ask(agents: readonly AgentView[], { signal }: AskContext): Promise<ReadonlyMap<string, TaskAnswer>> {
     const attempts = new Map<string, AssignedAttempt[]>();
+    const drains = new Map<string, TaskAnswer>();
     const renewed = this.#stale;
     let classes = await this.#waiting(signal);
+    this.#heldBack.review(classes);
     if (classes.length > 0) {
-      const open = this.#places(agents);
+      const all = this.#places(agents);
+      const kept = await this.#serveHeldBack(all, classes, attempts, signal);
+      for (const { agentId, reason } of kept) drains.set(agentId, { kind: 'drain', reason });
+      const open = drains.size === 0 ? all : all.filter(({ view }) => !drains.has(view.agentId));
       for (let round = 1; ; round += 1) {
         const groups = planPlaces(open, classes, this.#fit, this.#barren, this.#claimPlaces);
         let filled = false;
         for (const group of groups) {
           const places = spreadPlaces(group, this.#claimPlaces);
-          const claimed = await this.#claim(group.classIds, places, attempts, signal);
+          const claimed = await this.#claimInTurns(group.classIds, classes, places, attempts, signal);
           if (claimed === places.length) filled = true;
           else for (const { place } of group.agents) this.#barren.add(place.view, group.key);
         }
@@ -150,7 +180,8 @@ class QueueTaskSource {
     }
     // A signal may have spoken of a lease that is not due yet.
     if (renewed) void this.#lookForDue();
-    return new Map([...attempts].map(([agentId, list]) => [agentId, { kind: 'assigned', attempts: list }]));
+    for (const [agentId, list] of attempts) drains.set(agentId, { kind: 'assigned', attempts: list });
+    return drains;
   }
 
   onWork(wake: () => void): () => void {
@@ -172,22 +203,77 @@ class QueueTaskSource {
       .map((view) => new FreePlace(view));
   }
 
-  async #claim(
+  /**
+   * Gives an agent that is held back the lease for which it is, if there is room by now. Answers those that go on being held
+   * back, with the reason.
+   */
+  async #serveHeldBack(
+    places: readonly FreePlace[],
+    classes: readonly WaitingClass[],
+    attempts: Map<string, AssignedAttempt[]>,
+    signal: AbortSignal,
+  ): Promise<{ readonly agentId: string; readonly reason: string }[]> {
+    this.#heldBack.choose(classes, places, this.#fit);
+    const kept: { agentId: string; reason: string }[] = [];
+    for (const place of places) {
+      const { agentId } = place.view;
+      const wanted = this.#heldBack.classOf(agentId);
+      const one = classes.find(({ classId }) => classId === wanted);
+      if (one === undefined) continue;
+      if (place.capacity(one.requirements) > 0) {
+        this.#heldBack.release(agentId);
+        await this.#claim({ classIds: [one.classId], agedMs: 0 }, [place], attempts, signal);
+      } else {
+        kept.push({ agentId, reason: `held back for a lease that needs ${requirementsText(one.requirements)}` });
+      }
+    }
+    return kept;
+  }
+
+  /** Claims what has waited too long first, and then in turns between submitters. */
+  async #claimInTurns(
     classIds: readonly number[],
+    classes: readonly WaitingClass[],
     places: readonly FreePlace[],
     attempts: Map<string, AssignedAttempt[]>,
     signal: AbortSignal,
   ): Promise<number> {
+    const wanted = new Set(classIds);
+    const asked = classIds.length === classes.length ? classes : classes.filter(({ classId }) => wanted.has(classId));
+    const shares = this.#turns.sharesOf(asked);
+    const ids = asked.map(({ classId }) => classId);
+    const aged = asked.filter(({ ageMsMax }) => ageMsMax >= this.#agedAfterMs).map(({ classId }) => classId);
+    const aging: AssignedAttempt[] = [];
+    // Where everything is of one priority and one submitter the oldest goes first in any case.
+    if (aged.length > 0 && (shares !== undefined || hasSeveralPriorities(asked))) {
+      aging.push(...(await this.#claim({ classIds: aged, agedMs: this.#agedAfterMs }, places, attempts, signal)));
+    }
+    const left = aging.length === 0 ? places : placesLeft(places, aging);
+    if (left.length === 0) return aging.length;
+    const request = shares === undefined ? { classIds: ids } : { classIds: ids, shares };
+    return aging.length + (await this.#claim(request, left, attempts, signal)).length;
+  }
+
+  async #claim(
+    request: Pick<ClaimRequest, 'classIds' | 'shares' | 'agedMs'>,
+    places: readonly FreePlace[],
+    attempts: Map<string, AssignedAttempt[]>,
+    signal: AbortSignal,
+  ): Promise<readonly AssignedAttempt[]> {
     const byAgent = new Map(places.map((place) => [place.view.agentId, place]));
     const sessions = places.map(({ view }) => ({ agentId: view.agentId, epoch: view.epoch }));
-    const claimed = await this.#queue.claim({ source: this.#name, classIds, places: sessions }, this.#context(signal));
+    const claimed = await this.#queue.claim(
+      { source: this.#name, ...request, places: sessions },
+      this.#context(signal),
+    );
     for (const attempt of claimed) {
       byAgent.get(attempt.agentId)?.take(attempt.requirements);
+      this.#turns.served(attempt.requirements, attempt.submitter ?? '');
       const list = attempts.get(attempt.agentId);
       if (list === undefined) attempts.set(attempt.agentId, [attempt]);
       else list.push(attempt);
     }
-    return claimed.length;
+    return claimed;
   }
 
   /** The classes that wait, read again if there was news since. An ask that finds no news waits for nobody. */
@@ -222,6 +308,7 @@ class QueueTaskSource {
     if (read < this.#readTaken) return;
     this.#readTaken = read;
     this.#classes = classes;
+    this.#turns.waiting(classes);
   }
 
   #startLooking(): void {
@@ -283,4 +370,20 @@ class QueueTaskSource {
   #context(signal?: AbortSignal): StoreContext {
     return signal === undefined ? { principal: this.#principal } : { principal: this.#principal, signal };
   }
+}
+
+function hasSeveralPriorities(classes: readonly WaitingClass[]): boolean {
+  const [first] = classes;
+  return classes.some((one) => one.priorityMin !== first?.priorityMax || one.priorityMax !== first.priorityMax);
+}
+
+/** The places that attempts did not take: one entry less of its agent for each. */
+function placesLeft(places: readonly FreePlace[], taken: readonly AssignedAttempt[]): FreePlace[] {
+  const counts = new Map<string, number>();
+  for (const { agentId } of taken) counts.set(agentId, (counts.get(agentId) ?? 0) + 1);
+  return places.filter(({ view: { agentId } }) => {
+    const count = counts.get(agentId) ?? 0;
+    if (count > 0) counts.set(agentId, count - 1);
+    return count === 0;
+  });
 }

@@ -5,6 +5,7 @@ import { agentTasksMigration } from './0004-agent-tasks.ts';
 import { accessMigration } from './0005-access.ts';
 import { poolsMigration } from './0006-pools.ts';
 import { enrolmentMigration } from './0007-enrolment.ts';
+import { submittersMigration } from './0008-submitters.ts';
 import type { Migration } from './migration.ts';
 
 /** All migrations, by id. A new one is added at the end. */
@@ -16,6 +17,7 @@ export const migrations: readonly Migration[] = [
   accessMigration,
   poolsMigration,
   enrolmentMigration,
+  submittersMigration,
 ];
 
 /** The newest migration that this version knows. */

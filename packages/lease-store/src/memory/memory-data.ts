@@ -3,7 +3,7 @@ import type { AssignedAttempt, Clock, LeaseDraft, LeaseRequirements } from '@dro
 import type { AgentDescription } from '@drover/lease-protocol';
 import type { AgentSettings } from '../agent-settings-store.ts';
 import type { AttemptOutcome, AttemptWriteResult, LostAttempt } from '../attempt-store.ts';
-import { cachedRequirementsKey } from '../check-store-input.ts';
+import { leaseClassKey } from '../check-store-input.ts';
 import type { EnqueueEntry, SessionRef } from '../lease-queue.ts';
 import { retryDecision } from '../retry-decision.ts';
 import type { AgentRecord } from '../session-store.ts';
@@ -86,6 +86,7 @@ export interface MemoryClass {
   readonly source: string;
   readonly typeUrl: string;
   readonly requirements: LeaseRequirements;
+  readonly submitter: string;
 }
 
 /** Ended leases that are kept, the newest ones. */
@@ -127,12 +128,12 @@ export class MemoryData {
 
   /** The class of a draft. */
   classOf(draft: LeaseDraft): MemoryClass {
-    const { source, requirements } = draft;
+    const { source, requirements, submitter = '' } = draft;
     const { typeUrl } = draft.payload;
-    const key = JSON.stringify([source, typeUrl, cachedRequirementsKey(requirements)]);
+    const key = JSON.stringify([source, typeUrl, leaseClassKey(draft)]);
     let found = this.#classes.get(key);
     if (!found) {
-      found = { classId: this.#classes.size + 1, source, typeUrl, requirements };
+      found = { classId: this.#classes.size + 1, source, typeUrl, requirements, submitter };
       this.#classes.set(key, found);
     }
     return found;
@@ -184,9 +185,11 @@ export class MemoryData {
   /** The bound attempt of a lease, as it is handed out. */
   assigned(lease: MemoryLease): AssignedAttempt[] {
     if (!lease.bound) return [];
-    const { leaseId, payload, requirements, runLimitMs, cancelGraceMs } = lease.draft;
+    const { leaseId, payload, requirements, submitter, runLimitMs, cancelGraceMs } = lease.draft;
     const { agentId, epoch } = lease.bound;
-    return [{ leaseId, attempt: lease.attempt, agentId, epoch, payload, requirements, runLimitMs, cancelGraceMs }];
+    const { attempt } = lease;
+    const assigned = { leaseId, attempt, agentId, epoch, payload, requirements, runLimitMs, cancelGraceMs };
+    return [submitter === undefined ? assigned : { ...assigned, submitter }];
   }
 
   /** The lease whose current attempt is bound to exactly this session. */

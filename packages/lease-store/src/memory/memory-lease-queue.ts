@@ -1,6 +1,6 @@
 import { payloadTypeOf } from '@drover/lease-kit';
 import { checkClaim, checkEnqueueEntries, checkText } from '../check-store-input.ts';
-import type { LeaseQueue, WaitingClass, WaitingWork } from '../lease-queue.ts';
+import type { ClaimRequest, ClaimShare, LeaseQueue, WaitingClass, WaitingWork } from '../lease-queue.ts';
 import { storeLimits } from '../store-limits.ts';
 import { inOrder, type MemoryData, type MemoryLease } from './memory-data.ts';
 
@@ -20,22 +20,30 @@ export function memoryLeaseQueue(data: MemoryData): LeaseQueue {
       const classes = new Map<number, WaitingClass>();
       for (const lease of data.live) {
         if (lease.draft.source !== source || !isDue(lease)) continue;
-        const { classId, requirements, typeUrl } = data.classOf(lease.draft);
-        const priorityMax = Math.max(lease.draft.priority, classes.get(classId)?.priorityMax ?? -Infinity);
-        classes.set(classId, { classId, requirements, payloadType: payloadTypeOf({ typeUrl }), priorityMax });
+        const { classId, requirements, typeUrl, submitter } = data.classOf(lease.draft);
+        const { priority } = lease.draft;
+        const known = classes.get(classId);
+        classes.set(classId, {
+          classId,
+          requirements,
+          payloadType: payloadTypeOf({ typeUrl }),
+          submitter,
+          priorityMax: Math.max(priority, known?.priorityMax ?? priority),
+          priorityMin: Math.min(priority, known?.priorityMin ?? priority),
+          ageMsMax: Math.max(data.clock.wallMs() - lease.createdAtMs, known?.ageMsMax ?? 0),
+        });
       }
-      return [...classes.values()]
-        .sort((a, b) => b.priorityMax - a.priorityMax || a.classId - b.classId)
-        .slice(0, storeLimits.waitingClassesMax);
+      return mostUrgent([...classes.values()]);
     },
     claim: async (request, context) => {
       data.enter(context);
       checkClaim(request);
       const classIds = new Set(request.classIds);
       const places = request.places.filter((place) => data.isCurrent(place));
-      const waiting = [...data.live]
-        .filter((lease) => isDue(lease) && classIds.has(lease.classId) && lease.draft.source === request.source)
-        .sort(inOrder);
+      const due = [...data.live].filter(
+        (lease) => isDue(lease) && classIds.has(lease.classId) && lease.draft.source === request.source,
+      );
+      const waiting = inOrderOf(request, due, data.clock.wallMs());
       const bound: MemoryLease[] = [];
       for (const lease of waiting) {
         if (places.length === 0) break;
@@ -75,4 +83,35 @@ export function memoryLeaseQueue(data: MemoryData): LeaseQueue {
       return due.length === 0 ? undefined : Math.min(...due);
     },
   };
+}
+
+/** The classes that one answer names: three quarters by priority, the rest by age. */
+function mostUrgent(classes: readonly WaitingClass[]): WaitingClass[] {
+  const max = storeLimits.waitingClassesMax;
+  const byPriority = classes.toSorted((a, b) => b.priorityMax - a.priorityMax || a.classId - b.classId);
+  if (classes.length <= max) return byPriority;
+  const named = new Set(byPriority.slice(0, (max / 4) * 3));
+  for (const one of classes.toSorted((a, b) => b.ageMsMax - a.ageMsMax)) if (named.size < max) named.add(one);
+  return byPriority.filter((one) => named.has(one));
+}
+
+/** What a claim takes, in its order. */
+function inOrderOf({ classIds, shares, agedMs }: ClaimRequest, due: readonly MemoryLease[], nowMs: number) {
+  if (agedMs !== undefined) {
+    return due.filter(({ createdAtMs }) => nowMs - createdAtMs >= agedMs).sort((a, b) => a.seq - b.seq);
+  }
+  const ordered = due.toSorted(inOrder);
+  if (shares === undefined) return ordered;
+  const shareOf = new Map(classIds.map((classId, index) => [classId, shares[index] as ClaimShare]));
+  const sums = new Map<string, number>();
+  const tags = new Map<MemoryLease, number>();
+  for (const lease of ordered) {
+    const { submitter, start, step } = shareOf.get(lease.classId) as ClaimShare;
+    const key = `${submitter} ${lease.draft.priority}`;
+    const sum = (sums.get(key) ?? 0) + step;
+    sums.set(key, sum);
+    tags.set(lease, start + sum);
+  }
+  const tagOf = (lease: MemoryLease) => tags.get(lease) as number;
+  return ordered.sort((a, b) => b.draft.priority - a.draft.priority || tagOf(a) - tagOf(b) || a.seq - b.seq);
 }

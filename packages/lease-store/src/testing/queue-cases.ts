@@ -109,6 +109,96 @@ export const leaseQueueCases: readonly StoreCase[] = [
     },
   },
   {
+    name: 'groups what waits by submitter as well, and says which priorities wait and for how long',
+    async run({ store }) {
+      await store.queue.enqueue(
+        [
+          sampleEntry({ submitter: 'user:ann', priority: 3 }),
+          sampleEntry({ submitter: 'user:ann', priority: -2 }),
+          sampleEntry({ submitter: 'user:bob', priority: 1 }),
+          sampleEntry(),
+        ],
+        context,
+      );
+      const classes = await store.queue.waitingClasses('job', context);
+      assert.deepEqual(
+        classes.map(({ submitter, priorityMax, priorityMin }) => [submitter, priorityMax, priorityMin]),
+        [
+          ['user:ann', 3, -2],
+          ['user:bob', 1, 1],
+          ['', 0, 0],
+        ],
+      );
+      for (const { ageMsMax } of classes) assert.ok(ageMsMax >= 0 && ageMsMax < 60_000, String(ageMsMax));
+      const [assigned] = await claimAll(store, [await sampleSession(store, 'agent-1')]);
+      assert.equal(assigned?.submitter, 'user:ann');
+    },
+  },
+  {
+    name: 'takes turns between submitters of one priority by their shares, and priority goes before turns',
+    async run({ store }) {
+      const agent = await sampleSession(store, 'agent-1');
+      const nameOf = new Map<string, string>();
+      const add = async (name: string, submitter: string, priority = 0, pool?: string) => {
+        const entry = sampleEntry({ submitter, priority, requirements: pool === undefined ? {} : { pool } });
+        nameOf.set(entry.draft.leaseId, name);
+        await store.queue.enqueue([entry], context);
+      };
+      for (const n of [1, 2, 3, 4, 5, 6]) await add(`a${n}`, 'ann', 0, n % 2 === 0 ? 'even' : undefined);
+      for (const n of [1, 2, 3]) await add(`b${n}`, 'bob');
+      await add('first', 'ann', 7);
+      const classes = await store.queue.waitingClasses('job', context);
+      const claim = async (count: number, startOf: Record<string, number>, stepOf: Record<string, number>) => {
+        const attempts = await store.queue.claim(
+          {
+            source: 'job',
+            classIds: classes.map(({ classId }) => classId),
+            shares: classes.map(({ submitter }) => ({
+              submitter: submitter === 'ann' ? 0 : 1,
+              start: startOf[submitter] as number,
+              step: stepOf[submitter] as number,
+            })),
+            places: Array.from({ length: count }, () => agent),
+          },
+          context,
+        );
+        return attempts.map(({ leaseId }) => nameOf.get(leaseId)).sort();
+      };
+      // ann: 2, 4, … and bob: 1.5, 2.5, …
+      assert.deepEqual(await claim(4, { ann: 0, bob: 0.5 }, { ann: 2, bob: 1 }), ['a1', 'b1', 'b2', 'first']);
+      // ann, of twice bob's weight: 0.5, 1, 1.5, … and bob: 1.1.
+      assert.deepEqual(await claim(3, { ann: 0, bob: 0.1 }, { ann: 0.5, bob: 1 }), ['a2', 'a3', 'b3']);
+      assert.deepEqual(await claim(9, { ann: 0, bob: 0 }, { ann: 1, bob: 1 }), ['a4', 'a5', 'a6']);
+    },
+  },
+  {
+    name: 'claims what has waited long, the oldest first, whatever its priority',
+    async run({ store }) {
+      const agent = await sampleSession(store, 'agent-1');
+      const entries = [-5, 3, 0, 9].map((priority) => sampleEntry({ priority }));
+      for (const entry of entries) await store.queue.enqueue([entry], context);
+      const [only] = await store.queue.waitingClasses('job', context);
+      const claim = (count: number, agedMs: number) =>
+        store.queue.claim(
+          { source: 'job', classIds: [only?.classId ?? 0], places: Array.from({ length: count }, () => agent), agedMs },
+          context,
+        );
+      assert.deepEqual(await claim(4, 3_600_000), []);
+      const ids = (await claim(2, 0)).map(({ leaseId }) => leaseId).sort();
+      assert.deepEqual(ids, [entries[0], entries[1]].map((entry) => entry?.draft.leaseId ?? '').sort());
+    },
+  },
+  {
+    name: 'refuses shares that do not belong to the classes of a claim',
+    async run({ store }) {
+      const claim = (shares: readonly { submitter: number; start: number; step: number }[]) =>
+        store.queue.claim({ source: 'job', classIds: [1], places: [], shares }, context);
+      await rejectsWith(claim([]), 'STORE_INPUT_INVALID');
+      await rejectsWith(claim([{ submitter: 0, start: 0, step: 0 }]), 'STORE_INPUT_INVALID');
+      await rejectsWith(claim([{ submitter: 0, start: Number.NaN, step: 1 }]), 'STORE_INPUT_INVALID');
+    },
+  },
+  {
     name: 'binds each lease to one place and gives a place one lease',
     async run({ store }) {
       const one = await sampleSession(store, 'agent-1');

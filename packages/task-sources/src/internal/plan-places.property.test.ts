@@ -16,7 +16,10 @@ const classes = fc.array(requirements, { minLength: 1, maxLength: 6 }).map((list
     classId: index + 1,
     requirements: wanted,
     payloadType: 'x.Work',
+    submitter: '',
     priorityMax: 0,
+    priorityMin: 0,
+    ageMsMax: 0,
   })),
 );
 const agents = fc
