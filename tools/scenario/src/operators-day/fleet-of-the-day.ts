@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { StayingProcess } from '../fleet/drover-process.ts';
-import { Machine } from '../fleet/machine.ts';
+import type { Machine } from '../fleet/machine.ts';
 import { createRunDrover, type RunDrover } from '../fleet/run-drover.ts';
 
 /** What the server says once it listens. */
