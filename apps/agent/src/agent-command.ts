@@ -6,7 +6,8 @@ import { createLogger } from '@drover/telemetry';
 import { Command } from 'commander';
 import type { DependencyContainer } from 'tsyringe';
 import { agentConfig, type AgentConfig } from './agent-config.ts';
-import { createConfiguredAgent } from './compose-agent.ts';
+import { createConfiguredAgent, machineFacts } from './compose-agent.ts';
+import { factsText } from './print-facts.ts';
 
 /** What a process that was started by another tells it over the IPC channel, if there is one: the first session is open. */
 export interface AgentReady {
@@ -20,7 +21,9 @@ export interface AgentReady {
  * the journal. A program with lease types of its own registers their handlers with `extend`.
  */
 export function createAgentCommand(extend?: (container: DependencyContainer) => void): Command {
-  const command = new Command('agent').description('run an agent on this machine');
+  const command = new Command('agent')
+    .description('run an agent on this machine')
+    .option('--print-facts', 'print what conditions and needs can name on this machine, and end');
   return addConfigOptions(command, agentConfig).action(async () => {
     const request = configFromCommand(agentConfig, command, { env: process.env, cwd: process.cwd() });
     if (request.kind === 'print') {
@@ -29,6 +32,13 @@ export function createAgentCommand(extend?: (container: DependencyContainer) => 
     }
     const config = request.config.value;
     const logger = createLogger({ ...config.log, base: { app: 'agent' } });
+    if (command.opts<{ readonly printFacts?: boolean }>().printFacts === true) {
+      await using facts = machineFacts(config, logger);
+      await facts.refresh();
+      await facts.settled();
+      process.stdout.write(factsText(config, facts.describe()));
+      return;
+    }
     using stop = listenForStop();
     const onEvent = (event: LeaseAgentEvent): void => {
       logEvent(event, logger);
@@ -38,7 +48,13 @@ export function createAgentCommand(extend?: (container: DependencyContainer) => 
       }
     };
     await using composed = await createConfiguredAgent(config, logger, onEvent, extend);
-    const { agent } = composed;
+    const { agent, facts } = composed;
+    const onHangUp = (): void => {
+      logger.info({}, 'SIGHUP: the facts of the machine are read again');
+      void facts.refresh({ probe: true });
+    };
+    process.on('SIGHUP', onHangUp);
+    using _hangUp = { [Symbol.dispose]: () => void process.off('SIGHUP', onHangUp) };
     await using health = await startHealth(config, agent);
     await agent.start();
     logger.info({ agentId: agent.agentId, servers: config.server.urls, health: health?.url }, 'the agent is running');

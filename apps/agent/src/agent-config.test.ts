@@ -1,6 +1,7 @@
 import { loadAppConfig } from '@drover/app-config';
 import { expect, test } from 'vitest';
 import { agentConfig } from './agent-config.ts';
+import { machineOptions } from './machine-options.ts';
 
 const load = (env: Record<string, string> = {}, flags: Record<string, string | readonly string[]> = {}) =>
   loadAppConfig(agentConfig, { env, flags, cwd: '/' }).value;
@@ -27,6 +28,24 @@ test.each([
   ['agent.id', 'two words', /agent\.id/],
   ['agent.properties', ['novalue'], /agent\.properties/],
   ['resources.ram', 'much', /resources\.ram/],
+  ['resources.custom', ['Licence=2'], /resources\.custom.*lower-case/],
+  ['resources.custom', ['licence=-1'], /resources\.custom/],
+  ['facts.interval', 'often', /facts\.interval/],
 ])('%s = %j is refused by name', (key, value, message) => {
   expect(() => load({}, { [key]: value })).toThrow(message);
+});
+
+test('the machine is told about by properties and counted resources, each once', () => {
+  const config = load(
+    {},
+    { 'agent.properties': ['rack=a7', 'tool=a=b', 'rack=b1'], 'resources.custom': ['licence=2'] },
+  );
+  expect(machineOptions(config)).toEqual({
+    properties: { rack: ['a7', 'b1'], tool: ['a=b'] },
+    resources: { licence: 2 },
+  });
+  const twice = load({}, { 'resources.custom': ['licence=2', 'licence=3'] });
+  expect(() => machineOptions(twice)).toThrow(/licence stands twice/);
+  const taken = load({}, { 'resources.custom': ['ram=2'] });
+  expect(() => machineOptions(taken)).toThrow(/keys of their own/);
 });

@@ -52,6 +52,29 @@ export const agentConfig = defineAppConfig({
       .strictObject({
         cores: z.int().min(1).optional().describe('Cores to lease; absent means all of the machine.'),
         ram: byteSize().optional().describe('Memory to lease; absent means all of the machine.'),
+        custom: z
+          .array(
+            z
+              .string()
+              .regex(
+                /^[a-z][a-z0-9_.-]{0,63}=\d{1,15}$/,
+                'is no NAME=COUNT; allowed is a name of lower-case letters, digits, "_", "-" and ".", and a whole number from 0',
+              ),
+          )
+          .max(32)
+          .default([])
+          .describe('Counted resources beside cores and ram, as NAME=COUNT, e.g. licence=2.'),
+      })
+      .prefault({}),
+    facts: z
+      .strictObject({
+        file: z
+          .string()
+          .optional()
+          .describe('File of KEY=VALUE lines: properties beside, and in place of, those of the machine; read again.'),
+        interval: duration()
+          .default(60_000)
+          .describe('How often the facts of the machine are read again; SIGHUP does so at once.'),
       })
       .prefault({}),
     state: z

@@ -8,6 +8,7 @@ import { createLeaseAgent, type LeaseAgent, type LeaseAgentEvent } from '@drover
 import { LeaseHandler, systemClock, type AgentContribution, type Logger } from '@drover/lease-kit';
 import { createLeaseClient, createRotatingLeaseClient } from '@drover/lease-transport';
 import { createLeaseTypes } from '@drover/lease-type-loader';
+import { createMachineFacts, type MachineFacts } from '@drover/machine-facts';
 import { createProcessRunner, type ProcessRunner } from '@drover/process-runner';
 import { createGitWorkspaceProvider } from '@drover/workspaces-git';
 import { mkdirSync } from 'node:fs';
@@ -17,6 +18,7 @@ import { container as rootContainer, type DependencyContainer, type InjectionTok
 import { agentBlobsFrom } from './agent-blobs.ts';
 import type { AgentConfig } from './agent-config.ts';
 import { agentParts, type AgentCollaborators } from './agent-parts.ts';
+import { machineOptions } from './machine-options.ts';
 import { version } from './version.ts';
 
 /** What the composition root hands out besides handlers. */
@@ -50,6 +52,8 @@ export function composeAgent(parts: AgentParts): DependencyContainer {
 /** An agent with its connections. */
 export interface ComposedAgent extends AsyncDisposable {
   readonly agent: LeaseAgent;
+  /** What its machine is; refreshed, the server is told of what changed. */
+  readonly facts: MachineFacts;
 }
 
 /**
@@ -101,14 +105,16 @@ export async function createConfiguredAgent(
   );
   const container = composeAgent({ content, runner, logger, leaseTypes: leaseTypes.contributions });
   extend?.(container);
+  const facts = parts.use(machineFacts(config, logger));
+  // Bounded: a disk that hangs holds no agent up.
+  await facts.refresh();
   const agent: LeaseAgent = parts.use(
     createLeaseAgent(
       {
         stateDir: join(config.state.dir, 'leases'),
         version,
         pools: config.agent.pools,
-        properties: propertiesFrom(config.agent.properties),
-        resources: definedOnly(config.resources),
+        ...machineOptions(config),
         leasesMax: config.agent.leases_max,
         ...(config.agent.id === undefined ? {} : { agentId: config.agent.id }),
         ...(config.agent.name === undefined ? {} : { name: config.agent.name }),
@@ -117,13 +123,24 @@ export async function createConfiguredAgent(
         client,
         handlers: container.resolveAll<LeaseHandler>(LeaseHandler),
         blobs: agentBlobsFrom(content),
+        machine: facts,
         logger,
         onEvent,
       },
     ),
   );
   const moved = parts.move();
-  return { agent, [Symbol.asyncDispose]: () => moved.disposeAsync() };
+  return { agent, facts, [Symbol.asyncDispose]: () => moved.disposeAsync() };
+}
+
+/** The facts of this machine, as a configuration wants them. */
+export function machineFacts(config: AgentConfig, logger: Logger): MachineFacts {
+  const { file, interval } = config.facts;
+  mkdirSync(config.state.dir, { recursive: true });
+  return createMachineFacts(
+    { stateDir: config.state.dir, refreshMs: interval, ...(file === undefined ? {} : { factsFile: file }) },
+    { logger },
+  );
 }
 
 function blobTransport(
@@ -140,19 +157,4 @@ function blobTransport(
     transport: createGrpcTransport({ baseUrl, sessionManager, interceptors: [authorize] }),
     [Symbol.dispose]: () => sessionManager.abort(),
   };
-}
-
-function propertiesFrom(lines: readonly string[]): Record<string, string[]> {
-  const properties: Record<string, string[]> = {};
-  for (const line of lines) {
-    const at = line.indexOf('=');
-    (properties[line.slice(0, at)] ??= []).push(line.slice(at + 1));
-  }
-  return properties;
-}
-
-function definedOnly(values: Readonly<Record<string, number | undefined>>): Record<string, number> {
-  return Object.fromEntries(
-    Object.entries(values).filter((entry): entry is [string, number] => entry[1] !== undefined),
-  );
 }

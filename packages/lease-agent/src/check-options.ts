@@ -33,7 +33,10 @@ export function checkOptions(
   return { leasesMax, resources, description };
 }
 
-/** What an agent is on a machine. Throws `AGENT_OPTIONS_INVALID`. */
+/**
+ * What an agent with these options is on a machine, as it tells its server: the options go before what the machine says, keys
+ * compared without regard to case. Throws `AGENT_OPTIONS_INVALID`.
+ */
 export function describeAgent(
   options: LeaseAgentOptions,
   machine: MachineDescription,

@@ -1,5 +1,6 @@
 export type { ConditionReason } from './agent-voice.ts';
 export { describeMachine, type MachineDescription, type MachineSource } from './describe-machine.ts';
+export { describeAgent } from './check-options.ts';
 export { createLeaseAgent } from './lease-agent.ts';
 export {
   defaultLeaseAgentLimits,

@@ -19,7 +19,7 @@ export interface ProbedFacts {
 
 /** Features that work is built for; a processor lists a hundred more that nobody asks about. */
 const features: ReadonlySet<string> = new Set(
-  `sse3 pni ssse3 sse4_1 sse4_2 popcnt aes avx avx2 fma f16c bmi1 bmi2 sha_ni vaes gfni avx512f avx512bw avx512cd avx512dq
+  `sse3 ssse3 sse4_1 sse4_2 popcnt aes avx avx2 fma f16c bmi1 bmi2 sha_ni vaes gfni avx512f avx512bw avx512cd avx512dq
    avx512vl avx512_vnni avx512_bf16 avx_vnni amx_tile amx_int8 amx_bf16 vmx svm neon asimd asimddp sve sve2 crc32 sha2 lse`
     .split(/\s+/)
     .filter(Boolean),
@@ -125,7 +125,10 @@ export function probedFactsFrom(found: Readonly<Record<string, unknown>>): Probe
   const gpus = (Array.isArray(found['gpus']) ? found['gpus'] : []) as readonly Record<string, unknown>[];
   return {
     ...known,
-    cpuFeatures: [...new Set(flags.filter((flag) => features.has(flag)))].sort(),
+    // The kernel's old name for it.
+    cpuFeatures: [
+      ...new Set(flags.map((flag) => (flag === 'pni' ? 'sse3' : flag)).filter((flag) => features.has(flag))),
+    ].sort(),
     gpus: gpus.slice(0, gpusMax).flatMap((gpu) => {
       const model = text(gpu['model']) ?? text(gpu['vendor']);
       if (model === undefined) return [];

@@ -87,6 +87,13 @@ export function addFleetCommands(program: Command, context: CommandContext): voi
     });
 }
 
+/** `unhealthy: DISK_SPACE_LOW`, where the agent gives a reason. */
+function stateText(agent: AgentStatus): string {
+  if (!agent.online) return 'offline';
+  const word = conditionWord(agent.condition);
+  return agent.conditionReason === undefined ? word : `${word}: ${printable(agent.conditionReason.code)}`;
+}
+
 function resourcesText(agent: AgentStatus): string {
   return Object.entries(agent.description?.resources ?? {})
     .map(([name, total]) => {
@@ -99,7 +106,7 @@ function resourcesText(agent: AgentStatus): string {
 
 const agentColumns = [
   { head: 'AGENT', cell: (agent: AgentStatus) => agent.agentId },
-  { head: 'STATE', cell: (agent: AgentStatus) => (agent.online ? conditionWord(agent.condition) : 'offline') },
+  { head: 'STATE', cell: (agent: AgentStatus) => stateText(agent) },
   { head: 'LEASES', cell: (agent: AgentStatus) => String(agent.leases) },
   { head: 'RESOURCES', cell: resourcesText },
   { head: 'POOLS', cell: (agent: AgentStatus) => (agent.description?.pools ?? []).join(', ') },
