@@ -1,7 +1,16 @@
 export { listedServicesMax } from './health-service.ts';
-export type { TlsMaterial } from './internal/acceptor.ts';
+export type { TlsClients, TlsMaterial } from './internal/acceptor.ts';
+export { isLoopback } from './is-loopback.ts';
+export { loadTls, watchTls, type TlsFiles, type TlsWatch } from './tls-files.ts';
 export { readinessTimeoutMs, type IsReady, type Readiness } from './operator-endpoints.ts';
-export { principalFrom, principalKey, type IncomingCall, type PrincipalOf, type RpcPeer } from './principal.ts';
+export {
+  peerFrom,
+  principalFrom,
+  principalKey,
+  type IncomingCall,
+  type PrincipalOf,
+  type RpcPeer,
+} from './principal.ts';
 export {
   createRpcHost,
   type RpcHost,

@@ -4,6 +4,7 @@ import { createContextKey, createContextValues, type ContextValues, type Handler
 import { DroverError, type Principal } from '@drover/lease-kit';
 import { connectErrorFrom, unauthenticatedCode } from '@drover/rpc-errors';
 import { Health } from '@drover/standard-protocols';
+import { namesOfCertificate } from './internal/names-of-certificate.ts';
 
 /** Where a call comes from. */
 export interface RpcPeer {
@@ -11,6 +12,8 @@ export interface RpcPeer {
   readonly remoteAddress: string;
   /** The connection is TLS. */
   readonly encrypted: boolean;
+  /** Names in the client certificate that TLS has checked, see `namesOfCertificate`; absent: none was shown. */
+  readonly certificateNames?: readonly string[] | undefined;
 }
 
 /** What {@link PrincipalOf} may look at: the call before its body is read. */
@@ -18,6 +21,8 @@ export interface IncomingCall {
   /** Full name of the service, e.g. `drover.lease.v1.LeaseService`. */
   readonly service: string;
   readonly method: string;
+  /** HOST:PORT that the caller called, without a port where the scheme's own is meant; empty if it said none. */
+  readonly authority: string;
   /** Request headers, e.g. `authorization`. */
   readonly header: Headers;
   readonly peer: RpcPeer;
@@ -50,11 +55,19 @@ export function principalFrom(values: ContextValues): Principal {
   return principal;
 }
 
+/** Where a call comes from; without an address where no host has set one. */
+export function peerFrom(values: ContextValues): RpcPeer {
+  return values.get(peerKey);
+}
+
 /** Values of a new call: where it comes from. The socket is absent if it is gone already. */
 export function callValues(socket: Socket | TLSSocket | undefined): ContextValues {
+  const isEncrypted = socket !== undefined && 'encrypted' in socket && socket.encrypted;
+  const certificateNames = isEncrypted ? namesOfCertificate(socket) : undefined;
   return createContextValues().set(peerKey, {
     remoteAddress: socket?.remoteAddress ?? '',
-    encrypted: socket !== undefined && 'encrypted' in socket && socket.encrypted,
+    encrypted: isEncrypted,
+    ...(certificateNames === undefined ? {} : { certificateNames }),
   });
 }
 
@@ -71,6 +84,7 @@ export function principalGate(principalOf: PrincipalOf): (context: HandlerContex
       principal = await principalOf({
         service,
         method: context.method.name,
+        authority: URL.parse(context.url)?.host ?? '',
         header: context.requestHeader,
         peer: context.values.get(peerKey),
         signal: context.signal,

@@ -1,14 +1,15 @@
 import { createServer as createHttpServer } from 'node:http';
 import { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import type { AddressInfo, Socket } from 'node:net';
+import { Server as TlsServer } from 'node:tls';
 import { Code, ConnectError, createConnectRouter, type ConnectRouter, type Interceptor } from '@connectrpc/connect';
 import { compressionBrotli, compressionGzip } from '@connectrpc/connect-node';
-import { DroverError, silentLogger, systemClock, type Clock, type Logger } from '@drover/lease-kit';
+import { DroverError, messageOf, silentLogger, systemClock, type Clock, type Logger } from '@drover/lease-kit';
 import { errorInterceptor } from '@drover/rpc-errors';
 import { Health, ServerReflection, ServerReflectionV1Alpha } from '@drover/standard-protocols';
 import { createHealthService } from './health-service.ts';
 import { HealthStatuses } from './health-statuses.ts';
-import { createAcceptor, type TlsMaterial } from './internal/acceptor.ts';
+import { createAcceptor, tlsOptionsFrom, type TlsMaterial } from './internal/acceptor.ts';
 import { GrpcBidiCalls, type BidiMethod } from './internal/grpc-bidi-calls.ts';
 import { recordBidiMethods } from './internal/record-bidi-methods.ts';
 import { Connections } from './internal/connections.ts';
@@ -93,6 +94,11 @@ export interface RpcHost extends AsyncDisposable {
    * nothing open. Again: waits for the same end, sooner if the new grace is shorter.
    */
   stop(options?: StopOptions): Promise<void>;
+  /**
+   * New connections get this certificate; those that are open keep theirs. Whether clients are asked for certificates stays as
+   * it was. Throws `TLS_INVALID` for a certificate and key that do not fit, and for a host in cleartext.
+   */
+  reloadTls(tls: TlsMaterial): void;
   /** What grpc.health.v1 says of a service by its full name; the empty name is the whole server. */
   setServing(service: string, serving: boolean): void;
 }
@@ -246,6 +252,19 @@ export function createRpcHost(options: RpcHostOptions, deps: RpcHostDeps): RpcHo
       return connections.size;
     },
     draining: draining.signal,
+    reloadTls(tls) {
+      try {
+        if (!(listener instanceof TlsServer)) throw new Error('the host listens in cleartext');
+        listener.setSecureContext(tlsOptionsFrom(tls));
+      } catch (error) {
+        throw new DroverError({
+          code: 'TLS_INVALID',
+          advice: 'fix-input',
+          message: `The certificate cannot be used: ${messageOf(error)}.`,
+          cause: error,
+        });
+      }
+    },
     start({ signal } = {}) {
       if (stopping !== undefined) {
         return Promise.reject(

@@ -1,9 +1,26 @@
 import { createServer as createNetServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TlsOptions } from 'node:tls';
+import { hasCertificate } from './names-of-certificate.ts';
 import { protocolOf } from './protocol-of.ts';
 
 /** Certificate and key as Node takes them, in PEM. */
-export type TlsMaterial = Pick<TlsOptions, 'cert' | 'key' | 'passphrase' | 'minVersion' | 'ciphers'>;
+export interface TlsMaterial extends Pick<TlsOptions, 'cert' | 'key' | 'passphrase' | 'minVersion' | 'ciphers'> {
+  /** Asks clients for certificates; absent: it does not. */
+  readonly clients?: TlsClients | undefined;
+}
+
+/** What is asked of clients. */
+export interface TlsClients {
+  /** The authorities that may have signed their certificates, in PEM. */
+  readonly ca: string | Buffer;
+  /** True: there is no connection without one. False: one that is shown must be right. */
+  readonly required: boolean;
+}
+
+/** TLS material as Node's options. */
+export function tlsOptionsFrom({ clients, ...own }: TlsMaterial): TlsOptions {
+  return clients === undefined ? own : { ...own, ca: clients.ca };
+}
 
 /** What an acceptor needs. */
 export interface AcceptorDeps {
@@ -36,7 +53,8 @@ export function createAcceptor({ tls, firstByteTimeoutMs, onConnection, onProtoc
   }
   const server = createTlsServer({
     ...socketOptions,
-    ...tls,
+    ...tlsOptionsFrom(tls),
+    ...(tls.clients === undefined ? {} : { requestCert: true, rejectUnauthorized: tls.clients.required }),
     ALPNProtocols: ['h2', 'http/1.1'],
     handshakeTimeout: firstByteTimeoutMs,
   });
@@ -46,6 +64,8 @@ export function createAcceptor({ tls, firstByteTimeoutMs, onConnection, onProtoc
   });
   server.on('secureConnection', (socket) => {
     socket.on('error', ignore);
+    // Optional is the certificate, not that it is right.
+    if (tls.clients !== undefined && !socket.authorized && hasCertificate(socket)) return void socket.destroy();
     handOver(socket.alpnProtocol === 'h2' ? 'h2' : 'http/1.1', socket);
   });
   server.on('tlsClientError', (_error, socket) => socket.destroy());

@@ -1,0 +1,1 @@
+export { testCertificates, type TestCertificate } from './test-certificates.ts';
