@@ -3,11 +3,12 @@ import { isDroverError } from '@drover/lease-kit';
 
 /** Why a server could not be asked, and what the person at the command line can do about it. */
 export interface ConnectionFailure {
-  readonly code: 'SERVER_UNREACHABLE' | 'SERVER_UNTRUSTED' | 'UNAUTHENTICATED';
+  readonly code: string;
   readonly text: string;
   readonly exitCode: ExitCode;
 }
 
+const credentialCodes: ReadonlySet<string> = new Set(['PRINCIPAL_UNKNOWN', 'TOKEN_EXPIRED', 'TOKEN_REVOKED']);
 const untrusted = /self-signed|unable to (?:verify|get)|certificate|altnames|CERT_/i;
 
 /** Recognizes an error that is about the way to the server; undefined for every other one. */
@@ -16,7 +17,14 @@ export function connectionFailure(error: unknown): ConnectionFailure | undefined
   if (error.code === 'UNAUTHENTICATED') {
     return {
       code: error.code,
-      text: 'the server asks for a token: --token or DROVER_TOKEN says it, as its operator has set it',
+      text: 'the server asks who you are: "drover login" signs you in, --token or DROVER_TOKEN says a token',
+      exitCode: exitCodes.denied,
+    };
+  }
+  if (credentialCodes.has(error.code)) {
+    return {
+      code: error.code,
+      text: `${error.message} "drover login" signs you in anew, --token or DROVER_TOKEN says another token`,
       exitCode: exitCodes.denied,
     };
   }

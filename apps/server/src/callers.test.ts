@@ -1,9 +1,13 @@
 import { createContextValues } from '@connectrpc/connect';
 import { callerFrom, createAccessGate, rpcTable, type CredentialVerifier } from '@drover/access';
-import { isDroverError } from '@drover/lease-kit';
+import { loadAppConfig } from '@drover/app-config';
+import { createMemoryStore } from '@drover/lease-store';
+import { randomUUID } from 'node:crypto';
 import { LeaseService } from '@drover/lease-protocol';
 import { describe, expect, test } from 'vitest';
-import { bootstrapVerifier, checkAccess, developmentVerifier, strangerVerifier } from './callers.ts';
+import { bootstrapVerifier, developmentVerifier, strangerVerifier } from './callers.ts';
+import { checkCredentials, checkDevelopment } from './server-access.ts';
+import { serverConfig } from './server-config.ts';
 
 async function enter(verifier: CredentialVerifier, header: Record<string, string>, service?: string) {
   const gate = createAccessGate({ table: rpcTable, verifiers: [verifier, strangerVerifier()] });
@@ -43,14 +47,40 @@ describe('who calls', () => {
   });
 });
 
-describe('a server that other machines reach', () => {
-  test.each(['0.0.0.0', '::', '192.0.2.1', 'build.example'])('on %s needs a token', (host) => {
-    expect(() => checkAccess(host, undefined)).toThrow(
-      expect.toSatisfy((error) => isDroverError(error, 'ACCESS_OPEN')),
+const configOf = (flags: Record<string, string>) => loadAppConfig(serverConfig, { env: {}, flags, cwd: '/' }).value;
+
+describe('development mode', () => {
+  test.each(['0.0.0.0', '::', '192.0.2.1', 'build.example'])('is refused on %s', (host) => {
+    const config = configOf({ 'access.development': 'true', 'listen.host': host });
+    expect(() => checkDevelopment(config)).toThrow(expect.objectContaining({ code: 'ACCESS_OPEN' }));
+    expect(() => checkDevelopment(configOf({ 'listen.host': host }))).not.toThrow();
+  });
+  test.each(['127.0.0.1', '127.8.8.8', '::1', 'localhost'])('is taken on %s', (host) => {
+    expect(() => checkDevelopment(configOf({ 'access.development': 'true', 'listen.host': host }))).not.toThrow();
+  });
+});
+
+test('a server that nobody could call does not start', async () => {
+  await using store = createMemoryStore();
+  const check = (flags: Record<string, string>) =>
+    checkCredentials(configOf(flags), store, new AbortController().signal);
+  await check({ 'access.development': 'true' });
+  await check({ 'access.token': 'a-long-enough-secret' });
+  await expect(check({})).rejects.toMatchObject({ code: 'ACCESS_MISSING', advice: 'fix-input' });
+  const context = { principal: { kind: 'user', id: 'ada' } } as const;
+  const token = { user: 'ada', pools: [], comment: '' };
+  const create = (role: 'admin' | 'operator') =>
+    store.access.createToken(
+      {
+        ...token,
+        tokenId: randomUUID(),
+        hash: new Uint8Array(32).fill(role.length),
+        role,
+      },
+      context,
     );
-    expect(() => checkAccess(host, 't')).not.toThrow();
-  });
-  test.each(['127.0.0.1', '127.8.8.8', '::1', 'localhost'])('on %s needs none', (host) => {
-    expect(() => checkAccess(host, undefined)).not.toThrow();
-  });
+  await create('operator');
+  await expect(check({})).rejects.toMatchObject({ code: 'ACCESS_MISSING' });
+  await create('admin');
+  await check({});
 });

@@ -1,8 +1,7 @@
-import { principalUnknown, type ArrivingCall, type Caller, type CredentialVerifier } from '@drover/access';
+import { bearerOf, principalUnknown, type ArrivingCall, type Caller, type CredentialVerifier } from '@drover/access';
 import { DroverError } from '@drover/lease-kit';
 import { LeaseService } from '@drover/lease-protocol';
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { isIP } from 'node:net';
 
 /** The header in which an agent names itself. */
 export const agentIdHeader = 'drover-agent-id';
@@ -43,10 +42,6 @@ export function strangerVerifier(): CredentialVerifier {
   };
 }
 
-function bearerOf(header: Headers): string | undefined {
-  return /^Bearer (.+)$/i.exec(header.get('authorization') ?? '')?.[1];
-}
-
 function selfNamed(call: ArrivingCall, unnamed: string, credential: string): Caller {
   const address = call.peer.remoteAddress;
   const isAgent = call.service === LeaseService.typeName;
@@ -65,19 +60,4 @@ function selfNamed(call: ArrivingCall, unnamed: string, credential: string): Cal
 
 function hash(text: string): Buffer {
   return createHash('sha256').update(text).digest();
-}
-
-/** Throws ACCESS_OPEN for a server that others than this machine could reach without a token. */
-export function checkAccess(host: string, token: string | undefined): void {
-  if (token !== undefined || isLoopback(host)) return;
-  throw new DroverError({
-    code: 'ACCESS_OPEN',
-    advice: 'fix-input',
-    message: `listen.host is ${host}, which other machines reach: set access.token, or listen on 127.0.0.1`,
-  });
-}
-
-function isLoopback(host: string): boolean {
-  if (host === 'localhost' || host === '::1') return true;
-  return isIP(host) === 4 && host.startsWith('127.');
 }

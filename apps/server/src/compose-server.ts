@@ -1,5 +1,5 @@
 import 'reflect-metadata';
-import { createAccessGate, rpcTable } from '@drover/access';
+import { registerAccessService } from '@drover/access';
 import { registerContentService } from '@drover/content-service';
 import type { LocalContentStore } from '@drover/content-store';
 import { registerControlService } from '@drover/control-service';
@@ -11,7 +11,7 @@ import { createRpcHost, principalFrom, type RpcHost } from '@drover/rpc-host';
 import type { HandlerContext } from '@connectrpc/connect';
 import { readFile } from 'node:fs/promises';
 import { container as rootContainer, instanceCachingFactory, type DependencyContainer } from 'tsyringe';
-import { bootstrapVerifier, developmentVerifier, strangerVerifier } from './callers.ts';
+import type { ServerAccess } from './server-access.ts';
 import type { ServerConfig } from './server-config.ts';
 import { ContentToken, LeaseServerToken, LoggerToken, StoreToken } from './tokens.ts';
 
@@ -60,7 +60,11 @@ function leaseServerFrom(c: DependencyContainer, config: ServerConfig): LeaseSer
 }
 
 /** The one port of a server: leases for agents, control for people, blobs for both. */
-export async function createServerHost(config: ServerConfig, container: DependencyContainer): Promise<RpcHost> {
+export async function createServerHost(
+  config: ServerConfig,
+  container: DependencyContainer,
+  access: ServerAccess,
+): Promise<RpcHost> {
   const { host, port, tls_cert, tls_key } = config.listen;
   const store = container.resolve(StoreToken);
   const server = container.resolve(LeaseServerToken);
@@ -71,16 +75,13 @@ export async function createServerHost(config: ServerConfig, container: Dependen
     tls_cert !== undefined && tls_key !== undefined
       ? { cert: await readFile(tls_cert), key: await readFile(tls_key) }
       : undefined;
-  const { token } = config.access;
-  const gate = createAccessGate({
-    table: rpcTable,
-    verifiers: [token === undefined ? developmentVerifier() : bootstrapVerifier(token), strangerVerifier()],
-  });
+  const { gate, interceptors, signIn } = access;
   return createRpcHost(
     { host, port, tls },
     {
       principalOf: (call) => gate.enter(call),
       checkMethods: (methods) => gate.checkMethods(methods),
+      interceptors,
       isReady: async (signal) => {
         await store.check(signal);
         return { ready: server.status().ready };
@@ -96,6 +97,7 @@ export async function createServerHost(config: ServerConfig, container: Dependen
           principalOf,
           logger,
         });
+        registerAccessService(router, { store, ...(signIn === undefined ? {} : { signIn }) });
         registerContentService(router, { store: content, principalOf, logger });
       },
     },

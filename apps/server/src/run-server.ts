@@ -3,9 +3,9 @@ import { systemClock, type Logger } from '@drover/lease-kit';
 import { createLeaseTypes } from '@drover/lease-type-loader';
 import { join } from 'node:path';
 import type { DependencyContainer } from 'tsyringe';
-import { checkAccess } from './callers.ts';
 import { composeServer, createServerHost } from './compose-server.ts';
 import { openStore } from './open-store.ts';
+import { checkCredentials, checkDevelopment, createServerAccess } from './server-access.ts';
 import type { ServerConfig } from './server-config.ts';
 import { serverParts, type ServerCollaborators } from './server-parts.ts';
 import { LeaseServerToken } from './tokens.ts';
@@ -35,7 +35,7 @@ export async function runServer(
   signal: AbortSignal,
   extend?: (container: DependencyContainer) => void,
 ): Promise<RunningServer> {
-  checkAccess(config.listen.host, config.access.token);
+  checkDevelopment(config);
   // Before anything is started: a package that is wrong must not cost a database its start.
   const loaded = await serverParts(config, process.cwd());
   await using started = new AsyncDisposableStack();
@@ -44,6 +44,8 @@ export async function runServer(
     await createDiskContentStore({ directory: contentDir, sizeBytesMax: config.content.size_max }),
   );
   const { store, embedded } = started.use(await openStore(config, logger, signal));
+  await checkCredentials(config, store, signal);
+  const access = started.use(createServerAccess(config, { store, logger }));
   const { queue, signals } = store;
   const leaseTypes = started.use(
     await createLeaseTypes(loaded, {
@@ -60,7 +62,7 @@ export async function runServer(
   const container = composeServer(config, { store, content, logger, leaseTypes: leaseTypes.contributions });
   extend?.(container);
   const server = started.use(container.resolve(LeaseServerToken));
-  const host = await createServerHost(config, container);
+  const host = await createServerHost(config, container, access);
   await server.start();
   await host.start({ signal });
   logger.info({ url: host.url, dataDir: embedded?.dataDir, contentDir }, 'the server is listening');

@@ -23,7 +23,7 @@ export const serverConfig = defineAppConfig({
       ),
     listen: z
       .strictObject({
-        host: z.string().default('127.0.0.1').describe('Address to listen on. Others than loopback need access.token.'),
+        host: z.string().default('127.0.0.1').describe('Address to listen on.'),
         port: z.int().min(0).max(65_535).default(7613).describe('TCP port; 0 lets the system choose.'),
         tls_cert: z.string().optional().describe('PEM file of the certificate chain. Absent means cleartext.'),
         tls_key: z.string().optional().describe('PEM file of the private key.'),
@@ -31,7 +31,13 @@ export const serverConfig = defineAppConfig({
       .prefault({}),
     access: z
       .strictObject({
-        token: secret().optional().describe('What every caller must show as a bearer token. Absent means nothing.'),
+        token: secret({ lengthMin: 16 })
+          .optional()
+          .describe('The bootstrap token, 16 characters at least: who shows it is an admin. Absent means none.'),
+        development: z
+          .boolean()
+          .default(false)
+          .describe('Everybody who reaches the server is an admin. Only on loopback, for development.'),
       })
       .prefault({}),
     postgres: z

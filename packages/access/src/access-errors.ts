@@ -20,8 +20,12 @@ export function tokenRevoked(what: string): DroverError {
 }
 
 /** `ROLE_MISSING`: the caller is known and may not do this. */
-export function roleMissing(what: string, needs: Role | 'agent', has: Role | 'agent'): DroverError {
-  return denied('ROLE_MISSING', `${what} needs the role ${needs}; the caller has ${has}.`, { needs, has });
+export function roleMissing(what: string, needs: Role | 'agent', has: Role | 'agent' | 'none'): DroverError {
+  return denied(
+    'ROLE_MISSING',
+    `${what} needs the role ${needs}; the caller ${has === 'none' ? 'has none' : `has ${has}`}.`,
+    { needs, has },
+  );
 }
 
 /** `POOL_OUT_OF_SCOPE`: the caller is limited to pools, and this is not in one of them. */

@@ -77,8 +77,10 @@ export function createAccessGate({ table, verifiers }: AccessGateDeps): AccessGa
 /** Throws for a caller that may not call a method. */
 function checkRule(rule: RpcRule, needs: Role | 'agent', caller: Caller, what: string): void {
   if (caller.principal.kind === 'agent' && rule.agents) return;
-  const has = caller.role ?? 'agent';
-  if (needs === 'agent' || has === 'agent' || !roleAllows(has, needs)) throw roleMissing(what, needs, has);
+  const has = caller.role ?? (caller.principal.kind === 'agent' ? 'agent' : 'none');
+  if (needs === 'agent' || has === 'agent' || has === 'none' || !roleAllows(has, needs)) {
+    throw roleMissing(what, needs, has);
+  }
   if (caller.pools !== undefined && !rule.scoped) {
     throw poolOutOfScope(`${what} concerns the whole fleet`, caller.pools);
   }

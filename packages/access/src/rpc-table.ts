@@ -22,6 +22,14 @@ export const rpcTable: RpcTable = {
     ListLeases: read('viewer', { scoped: true }),
     ExplainJob: read('viewer', { scoped: true }),
   },
+  'drover.control.v1.AccessService': {
+    GetSignIn: byAnyone,
+    WhoAmI: read('viewer', { agents: true, scoped: true }),
+    CreateToken: change('admin', 'token.create'),
+    ListTokens: read('admin'),
+    RevokeToken: change('admin', 'token.revoke'),
+    ListAudit: read('operator'),
+  },
   'drover.lease.v1.LeaseService': {
     OpenSession: byAgents,
     ExchangeLeases: byAgents,

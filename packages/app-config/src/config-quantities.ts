@@ -27,9 +27,10 @@ export function byteSize() {
   return quantity(sizeUnits, 'size', '512mb').meta({ quantity: 'size' });
 }
 
-/** Text that is never printed. */
-export function secret() {
-  return z.string().min(1).meta({ secret: true });
+/** Text that is never printed, `lengthMin` (default 1) characters at least. */
+export function secret({ lengthMin = 1 }: { readonly lengthMin?: number } = {}) {
+  // Last, for what is said of a schema is not said of one that is made from it.
+  return z.string().min(lengthMin).meta({ secret: true });
 }
 
 function text(value: number, units: Readonly<Record<string, number>>): string {

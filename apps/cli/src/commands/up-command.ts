@@ -53,7 +53,10 @@ async function up(options: UpOptions, context: CommandContext): Promise<void> {
     say('starting Postgres and the server …');
     const server = startChild(
       'server',
-      ['server', '--listen-port', String(port), '--state-dir', join(state, 'server'), '--log-format', 'json'],
+      [
+        ...['server', '--access-development', '--listen-port', String(port)],
+        ...['--state-dir', join(state, 'server'), '--log-format', 'json'],
+      ],
       join(logs, 'server.log'),
     );
     children.unshift(server);

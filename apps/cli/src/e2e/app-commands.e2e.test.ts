@@ -8,7 +8,7 @@ let server: ServerProcess;
 
 beforeAll(async () => {
   fleet = await TestFleet.create();
-  server = await fleet.server({ flags: ['--access-token', 'open-sesame'] });
+  server = await fleet.server({ flags: ['--access-token', 'open-sesame-please'] });
 });
 afterAll(() => fleet.dispose());
 
@@ -44,9 +44,16 @@ describe('configuration', () => {
 
 describe('what a server cannot start with', () => {
   test.each([
-    ['a port that is taken', () => [`--listen-port=${server.port}`], 4, /ADDRESS_IN_USE/],
+    ['a port that is taken', () => [`--listen-port=${server.port}`, '--access-development'], 4, /ADDRESS_IN_USE/],
     ['a database that is not there', () => ['--postgres-url', 'postgres://x@127.0.0.1:1/x'], 4, /STORE_UNAVAILABLE/],
-    ['others who reach it without a token', () => ['--listen-host', '0.0.0.0'], 3, /access\.token.*ACCESS_OPEN/],
+    [
+      'others who reach it in development mode',
+      () => ['--access-development', '--listen-host', '0.0.0.0'],
+      3,
+      /access\.token.*ACCESS_OPEN/,
+    ],
+    ['nobody who could call it', () => [], 3, /access\.token.*--access-development.*ACCESS_MISSING/],
+    ['a token that can be guessed', () => ['--access-token', 'short'], 3, /access\.token.*16/],
   ])('is %s, which it says', async (_, flags, code, message) => {
     const args = ['server', '--listen-port=0', '--state-dir', fleet.path('other'), ...flags()];
     const ended = await fleet.start(args, { env: { DATABASE_URL: fleet.databaseUrl } }).exited;
@@ -60,21 +67,21 @@ describe('a server with a token', () => {
     const denied = await fleet.drover('job', 'run', file, '--server', server.url);
     expect(denied).toMatchObject({ code: 5, stdout: '', stderr: expect.stringMatching(/\(UNAUTHENTICATED\)/) });
     const wrong = await fleet.drover('agents', '--server', server.url, '--token', 'guess');
-    expect(wrong).toMatchObject({ code: 5 });
+    expect(wrong).toMatchObject({ code: 5, stderr: expect.stringMatching(/not known here.*\(PRINCIPAL_UNKNOWN\)/) });
     const stranger = fleet.startAgent(server, { id: 'stranger' });
     await stranger.process.line(/UNAUTHENTICATED/);
     await stranger.process[Symbol.asyncDispose]();
   });
 
   test('serves those who show it: commands, agents and their blobs', async () => {
-    await fleet.agent(server, { flags: ['--server-token', 'open-sesame'] });
+    await fleet.agent(server, { flags: ['--server-token', 'open-sesame-please'] });
     writeFileSync(fleet.path('in.txt'), 'sent\n');
     const file = fleet.jobFile('allowed', {
       inputs: [{ path: 'in.txt', upload: 'in.txt' }],
       steps: { s: 'cp in.txt out.txt' },
       outputs: ['out.txt'],
     });
-    const env = { DROVER_TOKEN: 'open-sesame', DROVER_SERVER: server.url };
+    const env = { DROVER_TOKEN: 'open-sesame-please', DROVER_SERVER: server.url };
     const ran = await fleet.start(['job', 'run', file], { env }).exited;
     expect(ran, ran.stderr).toMatchObject({ code: 0 });
   });
@@ -83,7 +90,7 @@ describe('a server with a token', () => {
 test('an agent answers for its health, and its state folder is its own', async () => {
   const free = await fleet.agent(server, {
     id: 'healthy',
-    flags: ['--server-token', 'open-sesame', '--health-port', '0'],
+    flags: ['--server-token', 'open-sesame-please', '--health-port', '0'],
   });
   const line = await free.process.line(/the agent is running/);
   const { health } = JSON.parse(line) as { readonly health: string };

@@ -117,7 +117,8 @@ export class TestFleet implements AsyncDisposable {
     const { databaseUrl = this.databaseUrl } = options;
     const { entry, nodeFlags = [], flags = [] } = options;
     const env = { ...(databaseUrl === null ? {} : { DATABASE_URL: databaseUrl }), ...options.env };
-    const given = [`--listen-port=${options.port ?? 0}`, `--state-dir=${stateDir}`, ...timings, ...flags];
+    const access = flags.some((flag) => flag.startsWith('--access-')) ? [] : ['--access-development'];
+    const given = [`--listen-port=${options.port ?? 0}`, `--state-dir=${stateDir}`, ...access, ...timings, ...flags];
     const process = this.start(entry === undefined ? ['server', ...given] : given, {
       env,
       nodeFlags,
