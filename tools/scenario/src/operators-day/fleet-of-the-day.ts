@@ -50,7 +50,7 @@ export class FleetOfTheDay implements AsyncDisposable {
     mkdirSync(dir);
     chmodSync(dir, 0o711);
     this.#server = new StayingProcess({
-      args: ['server', '--listen-port=0', `--state-dir=${join(dir, 'state')}`, ...flags],
+      args: ['server', '--access-development', '--listen-port=0', `--state-dir=${join(dir, 'state')}`, ...flags],
       cwd: dir,
       env: { DROVER_SERVER_ACCESS_TOKEN: this.adminToken },
       logFile: join(dir, 'server.log'),
