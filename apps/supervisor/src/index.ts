@@ -1,0 +1,1 @@
+export { supervise } from '@drover/agent-supervisor';
