@@ -18,8 +18,10 @@ export interface BidiConnection {
 /** How a call is made. */
 export interface BidiCallOptions {
   readonly connection: BidiConnection;
-  /** Headers beside those of the protocol, e.g. `authorization`; lower-case names. */
-  readonly headers: Readonly<Record<string, string>>;
+  /** Headers beside those of the protocol, e.g. `authorization`; lower-case names. A function is asked when the call opens. */
+  readonly headers:
+    | Readonly<Record<string, string>>
+    | (() => Readonly<Record<string, string>> | Promise<Readonly<Record<string, string>>>);
   /** Longest message that is taken. */
   readonly readMaxBytes: number;
   /** Longest message that is sent. */
@@ -86,11 +88,14 @@ class BidiCall<I extends DescMessage, O extends DescMessage> implements AsyncIte
   }
 
   async #open(): Promise<EnvelopeReader<MessageShape<O>>> {
-    const { connection, headers, readMaxBytes, signal } = this.#options;
+    const { connection, readMaxBytes, signal } = this.#options;
     if (signal.aborted) throw this.#notOpened(canceled(signal));
     const path = `/${this.#method.parent.typeName}/${this.#method.name}`;
     let stream: ClientHttp2Stream;
     try {
+      const given = this.#options.headers;
+      const headers = typeof given === 'function' ? await given() : given;
+      if (this.#over || signal.aborted) throw canceled(signal);
       stream = await connection.request(
         'POST',
         path,

@@ -10,7 +10,12 @@ const nameLengthMax = 256;
 const namesMax = 256;
 
 /** What a request says about its agent, checked. Throws `OPEN_SESSION_INVALID`. */
-export function checkOpenSession(request: OpenSessionRequest, pools: Pools, leasesPerAgentMax: number): AgentTraits {
+export function checkOpenSession(
+  request: OpenSessionRequest,
+  pools: Pools,
+  leasesPerAgentMax: number,
+  poolsAllowed?: readonly string[],
+): AgentTraits {
   const { agentId, instanceNonce, agent, proven } = request;
   checkText('agent_id', agentId, agentIdLengthMax);
   checkText('instance_nonce', instanceNonce, nameLengthMax);
@@ -18,7 +23,7 @@ export function checkOpenSession(request: OpenSessionRequest, pools: Pools, leas
   if (proven.length > listEntriesMax) {
     throw openSessionInvalid('proven', `${proven.length} attempts`, `at most ${listEntriesMax}`);
   }
-  return checkDescription(agentId, agent, pools, leasesPerAgentMax);
+  return checkDescription(agentId, agent, pools, leasesPerAgentMax, poolsAllowed);
 }
 
 /** What an agent says about itself, checked. Throws `OPEN_SESSION_INVALID`. */

@@ -1,3 +1,4 @@
+export type { AdmittedAgent, AgentAdmission } from './agent-admission.ts';
 export {
   agentActsForItself,
   defaultLeaseServerLimits,

@@ -2,6 +2,7 @@ import type { Any } from '@bufbuild/protobuf/wkt';
 import type { BlobPins, ContentStore } from '@drover/content-store';
 import type { Clock, Logger, Principal, TaskSource } from '@drover/lease-kit';
 import type { PoolDefinition } from '@drover/lease-matching';
+import type { AgentAdmission } from './agent-admission.ts';
 import type { AttemptStore, JobStore, LogStore, SessionStore, StoreSignals } from '@drover/lease-store';
 
 /** Bounds of a server. What goes over is refused with an error or waits; nothing grows beyond. */
@@ -99,6 +100,8 @@ export interface LeaseServerDeps {
   readonly sources: readonly TaskSource[];
   /** Whether a principal may act as an agent. Asked at every call and for every link. */
   readonly authorizeAgent: (principal: Principal, agentId: string) => boolean;
+  /** Lets agents in, and says which pools they are bound to. Absent: all that `authorizeAgent` lets in, bound to none. */
+  readonly admission?: AgentAdmission | undefined;
   /** Asked whenever an agent could get work; must be quick. Absent: every agent is enabled and in no downtime. */
   readonly policyOf?: (agentId: string) => AgentPolicy;
   /** Whether the output of a completed attempt says that the work succeeded; undefined counts as yes. */

@@ -41,6 +41,10 @@ export interface LeaseServer extends AsyncDisposable {
   readonly endpoint: LeaseEndpoint;
   /** For those who submit leases in this process. */
   readonly placement: ImmediatePlacement;
+  /** Ends the session that an agent has here at once, and tells it why; false if it has none. Its attempts end as lost. */
+  evict(agentId: string, error: DroverError): boolean;
+  /** True if the agent has a session here. */
+  holds(agentId: string): boolean;
   /** Takes sessions from now on. Resolves after the first word with the store, which may have failed. Idempotent. */
   start(): Promise<void>;
   /** Hands out nothing more and takes no new session; those that exist go on. Idempotent. */
@@ -133,6 +137,14 @@ class Server implements LeaseServer {
   stop(options: { readonly graceMs?: number } = {}): Promise<void> {
     this.#stopped ??= this.#stop(options.graceMs ?? 5_000);
     return this.#stopped;
+  }
+
+  evict(agentId: string, error: DroverError): boolean {
+    return this.#sessions.evict(agentId, error);
+  }
+
+  holds(agentId: string): boolean {
+    return this.#sessions.ofAgent(agentId) !== undefined;
   }
 
   status(): LeaseServerStatus {

@@ -1,4 +1,4 @@
-import type { AgentView, AssignedAttempt, LeaseDraft, LeaseRequirements } from '@drover/lease-kit';
+import type { AgentView, AssignedAttempt, DroverError, LeaseDraft, LeaseRequirements } from '@drover/lease-kit';
 import type {
   AttemptOutcome,
   AttemptWriteResult,
@@ -94,6 +94,8 @@ export class LeaseSession {
   newerProcess = false;
   /** A newer session of this agent is known to exist. */
   superseded = false;
+  /** Why the agent may have no session any more; absent: it may. */
+  eviction: DroverError | undefined;
   /** The copy that left last, for a poll that has nothing new. */
   lastCopy: { readonly revision: number; readonly response: CopyToSend } | undefined;
   #traits: AgentTraits;

@@ -15,6 +15,7 @@ export interface ServerParts {
   readonly store: LeaseServerDeps['store'];
   readonly sources: ReadonlyMap<string, TaskSource>;
   readonly authorizeAgent: LeaseServerDeps['authorizeAgent'];
+  readonly admission: LeaseServerDeps['admission'];
   readonly judge: LeaseServerDeps['judge'];
   readonly blobs: LeaseServerDeps['blobs'];
   readonly clock: Clock;
@@ -46,6 +47,7 @@ export function serverParts(
     store,
     sources: new Map(deps.sources.map((source) => [source.name, source])),
     authorizeAgent: deps.authorizeAgent,
+    admission: deps.admission,
     judge: deps.judge,
     blobs: deps.blobs,
     clock,

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { toBinary } from '@bufbuild/protobuf';
-import { principalName, type CallContext, type Principal } from '@drover/lease-kit';
+import { isDroverError, principalName, type CallContext, type DroverError, type Principal } from '@drover/lease-kit';
 import { AgentDescriptionSchema, type AgentDescription, type OpenSessionRequest } from '@drover/lease-protocol';
 import {
   storeLimits,
@@ -118,9 +118,10 @@ export class SessionRegistry implements SessionHost {
 
   /** Opens a session in the store and here; the agent's earlier session is fenced. */
   async open(request: OpenSessionRequest, context: CallContext): Promise<LeaseSession> {
-    const { limits, pools, store, serverId, clock } = this.#parts;
-    const traits = this.#shared.share(checkOpenSession(request, pools, limits.leasesPerAgentMax));
+    const { limits, pools, store, serverId, clock, admission } = this.#parts;
     this.#authorize(context.principal, request.agentId);
+    const { poolsAllowed } = admission === undefined ? {} : await admission.admit(request.agentId, context);
+    const traits = this.#shared.share(checkOpenSession(request, pools, limits.leasesPerAgentMax, poolsAllowed));
     if (!this.#deps.open()) throw serverStopping();
     const replaces = this.#byAgent.has(request.agentId) ? 1 : 0;
     if (this.#byId.size + this.#opening - replaces >= limits.sessionsMax) throw sessionsFull(limits.sessionsMax);
@@ -177,6 +178,7 @@ export class SessionRegistry implements SessionHost {
       this.#byAgent.set(request.agentId, session);
       session.load(opened.rebound, clock.monotonicMs());
       if (session.deadlineMs !== undefined) this.#deadlines.add(session, session.deadlineMs);
+      if (this.#parts.admission !== undefined) await this.#confirm(session, context);
       return session;
     } finally {
       leave?.();
@@ -184,6 +186,15 @@ export class SessionRegistry implements SessionHost {
       if (this.#openingIds.delete(sessionId) && !this.#byId.has(sessionId)) this.#strays.doubt(request.agentId);
       this.#opening -= 1;
     }
+  }
+
+  /** Ends the session that an agent has here, in the store too; false if it has none. Its agent is told the error. */
+  evict(agentId: string, error: DroverError): boolean {
+    const session = this.#byAgent.get(agentId);
+    if (session === undefined) return false;
+    session.eviction = error;
+    session.dispatch({ type: 'fenced' });
+    return true;
   }
 
   /** Another server says that an agent has a newer session. */
@@ -271,7 +282,7 @@ export class SessionRegistry implements SessionHost {
 
   ended(session: LeaseSession, reason: SessionEnd, message: string): void {
     const { logger } = this.#parts;
-    const error = sessionEndError(session, reason, message, session.newerProcess);
+    const error = session.eviction ?? sessionEndError(session, reason, message, session.newerProcess);
     this.#byId.delete(session.sessionId);
     if (this.#byAgent.get(session.agentId) === session) this.#byAgent.delete(session.agentId);
     this.#endings.set(session.sessionId, error);
@@ -285,7 +296,10 @@ export class SessionRegistry implements SessionHost {
     }
     this.#deps.changed(session);
     // Without proof that the agent has a newer session, it may never have one.
-    if (reason === 'fenced' && !session.superseded) this.#strays.doubt(session.agentId);
+    if (reason === 'fenced' && !session.superseded && session.eviction === undefined) {
+      this.#strays.doubt(session.agentId);
+    }
+    if (session.eviction !== undefined) return void this.#endInStore(session, session.eviction.message);
     if (reason !== 'fenced' && reason !== 'server-stopping') void this.#endInStore(session, message);
   }
 
@@ -321,6 +335,19 @@ export class SessionRegistry implements SessionHost {
       sources.get(source)?.ended?.(told);
     } catch (error) {
       logger.error({ err: error, source, leaseId: end.leaseId }, 'a task source failed when told of an end');
+    }
+  }
+
+  /** Whoever decided meanwhile that the agent may have no session could not end this one yet. */
+  async #confirm(session: LeaseSession, context: CallContext): Promise<void> {
+    try {
+      await this.#parts.admission?.confirm(session.agentId, context);
+    } catch (error) {
+      if (isDroverError(error) && (error.advice === 'denied' || error.advice === 'fenced')) {
+        session.eviction = error;
+        session.dispatch({ type: 'fenced' });
+      }
+      throw error;
     }
   }
 

@@ -3,6 +3,7 @@ export {
   defaultMessageSizeMaxBytes,
   type ConnectedLeaseClient,
   type LeaseClientDeps,
+  type CallHeaders,
   type LeaseClientOptions,
   type LeaseClientTls,
 } from './lease-client.ts';

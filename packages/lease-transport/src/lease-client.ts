@@ -15,6 +15,9 @@ export type LeaseClientTls = Pick<
   'ca' | 'cert' | 'key' | 'passphrase' | 'pfx' | 'servername' | 'rejectUnauthorized' | 'checkServerIdentity'
 >;
 
+/** Headers of a call, by their names in lower case. */
+export type CallHeaders = Readonly<Record<string, string>>;
+
 /** Where a server is and how it is called. */
 export interface LeaseClientOptions {
   /** `http://host:port` or `https://host:port`. */
@@ -22,8 +25,11 @@ export interface LeaseClientOptions {
   readonly tls?: LeaseClientTls;
   /** HTTP version. With `1.1` there are no streams, and links poll. Default `2`: one connection for everything. */
   readonly httpVersion?: '1.1' | '2';
-  /** Headers on every call, e.g. `authorization`; a function is asked at every call. At most 32. */
-  readonly headers?: Readonly<Record<string, string>> | (() => Readonly<Record<string, string>>);
+  /**
+   * Headers on every call, e.g. `authorization`; a function is asked at every call, with the URL that it goes to. At most 32.
+   * What it rejects with is the call's error.
+   */
+  readonly headers?: CallHeaders | ((url: string) => CallHeaders | Promise<CallHeaders>);
   readonly pollFallback?: PollFallbackOptions;
   /** The most bytes of one message in either direction. Default 4 MiB. */
   readonly messageSizeMaxBytes?: number;
@@ -126,6 +132,8 @@ interface Connection {
 function connect(options: LeaseClientOptions): Connection {
   const messageSizeMaxBytes = options.messageSizeMaxBytes ?? defaultMessageSizeMaxBytes;
   const { headers = {} } = options;
+  const { parent, name } = LeaseService.method.exchangeLeases;
+  const exchangeUrl = `${options.baseUrl.replace(/\/+$/, '')}/${parent.typeName}/${name}`;
   const headersOf = typeof headers === 'function' ? headers : () => headers;
   const common = {
     baseUrl: options.baseUrl,
@@ -135,8 +143,8 @@ function connect(options: LeaseClientOptions): Connection {
     readMaxBytes: messageSizeMaxBytes,
     writeMaxBytes: messageSizeMaxBytes,
     interceptors: [
-      ((next) => (request) => {
-        for (const [name, value] of Object.entries(headersOf())) request.header.set(name, value);
+      ((next) => async (request) => {
+        for (const [name, value] of Object.entries(await headersOf(request.url))) request.header.set(name, value);
         return next(request);
       }) satisfies Interceptor,
     ],
@@ -155,7 +163,7 @@ function connect(options: LeaseClientOptions): Connection {
     exchange: (requests, { signal }) =>
       openBidiCall(LeaseService.method.exchangeLeases, requests, {
         connection: sessionManager,
-        headers: headersOf(),
+        headers: () => headersOf(exchangeUrl),
         readMaxBytes: messageSizeMaxBytes,
         writeMaxBytes: messageSizeMaxBytes,
         signal,
