@@ -41,6 +41,9 @@ interface HeldAttempt {
   /** A stop that came before the handler was started. */
   stop: StopReason | undefined;
   cancelMessage: string;
+  cancelCode: string;
+  /** Its handler has said that the agent goes down. */
+  goingDown: boolean;
   /** The handler has been started and has not returned. */
   busy: boolean;
   forgotten: boolean;
@@ -65,10 +68,18 @@ export interface HeldAttemptsDeps extends OutcomeDeps {
   /** Keeps an end on disk whose logs are still on their way. */
   readonly keepEnd: (key: AttemptKey, report: Uint8Array) => Promise<void>;
   readonly emit: (event: LeaseAgentEvent) => void;
+  readonly bootId: string;
+  /** A handler that has said that it goes down wants this process to end. */
+  readonly handOver: () => void;
+  /** Resolves when the agent has a session. */
+  readonly connected: () => Promise<void>;
 }
 
 /** Most attempts that are read before they are offered; the bound stands in the proto. */
 const foreseenMax = 16;
+
+/** Why the server cancels a lease whose own time is over. */
+const leaseTimedOut = 'LEASE_TIMED_OUT';
 
 const stopMessages: Readonly<Record<StopCause, string>> = {
   cancelled: 'the lease is no longer wanted',
@@ -113,8 +124,10 @@ export class HeldAttempts {
     for (const entry of entries) {
       const name = keyString(entry);
       const known = this.#held.get(name);
-      if (known) known.cancelMessage = entry.cancelReason?.message ?? known.cancelMessage;
-      else {
+      if (known) {
+        known.cancelMessage = entry.cancelReason?.message ?? known.cancelMessage;
+        known.cancelCode = entry.cancelReason?.code ?? known.cancelCode;
+      } else {
         const withWork = entry.work.case ? entry : this.#foreseen.get(name)?.entry;
         if (withWork) this.#held.set(name, held(entry, withWork, undefined));
       }
@@ -191,7 +204,11 @@ export class HeldAttempts {
     const one = this.#held.get(keyString(key));
     if (!one) return;
     const message = (cause === 'cancelled' && one.cancelMessage) || stopMessages[cause];
-    const reason: StopReason = { code: cause, message };
+    // The whole lease's time is over: nobody has cancelled it.
+    const isTimeOut = cause === 'cancelled' && one.cancelCode === leaseTimedOut;
+    const reason: StopReason = isTimeOut
+      ? { code: 'timed-out', reasonCode: leaseTimedOut, message }
+      : { code: cause, message };
     if (cause === 'orphaned') void one.logs?.abandon();
     if (one.running) one.running.stop(reason);
     else one.stop ??= reason;
@@ -217,6 +234,20 @@ export class HeldAttempts {
   /** How many handlers run. */
   get running(): number {
     return this.#running;
+  }
+
+  /** The server has persisted that the agent goes down because of the attempt. */
+  toldGoingDown(key: AttemptKey): void {
+    this.#held.get(keyString(key))?.running?.toldGoingDown();
+  }
+
+  /** Leaves what goes down with this process to the next one: nothing that its handlers still do is told or waited for. */
+  leave(): void {
+    for (const one of this.#held.values()) {
+      if (!one.goingDown || !one.running?.leave('the agent goes down, as the attempt has said')) continue;
+      void one.logs?.abandon();
+      this.#count(-1);
+    }
   }
 
   /** Stops every handler, whatever the machine thinks. */
@@ -292,6 +323,8 @@ export class HeldAttempts {
         payload: work.payload,
         resources: work.resources,
         runLimitMs: work.runLimitMs,
+        progressMsMax: work.progressMsMax,
+        bootId: this.#deps.bootId,
         cancelGraceMs: work.cancelGraceMs,
       },
       {
@@ -300,6 +333,12 @@ export class HeldAttempts {
         folder: one.folder,
         logs: one.logs,
         onProgress: (percent, message) => progress.report(key, percent, message),
+        onGoingDown: () => {
+          one.goingDown = true;
+          this.#deps.post({ type: 'going-down', key });
+        },
+        onHandOver: this.#deps.handOver,
+        connected: this.#deps.connected,
         onEnded: (report) => {
           this.#count(-1);
           this.#ended(one, report);
@@ -386,6 +425,8 @@ function held(key: AttemptKey, entry: ServerLease | undefined, proven: ProvenAtt
     running: undefined,
     stop: undefined,
     cancelMessage: '',
+    cancelCode: '',
+    goingDown: false,
     busy: false,
     forgotten: false,
   };

@@ -132,10 +132,13 @@ export type LeaseAgentEvent =
  *
  * - `drained`: asked to stop; all its work is settled.
  * - `unsettled`: asked to stop; the server did not confirm everything in time. The journal keeps it for the next start.
+ * - `going-down`: asked to stop while a handler had said that the machine goes down. Its attempt, and what was not settled in
+ *   time, is in the journal: the next process resumes it.
+ * - `handing-over`: the same, because a handler wants another process to take over, e.g. a newer version.
  * - `fenced`: another process has the same agent id.
  * - `quarantined`: two processes took turns with one agent id, and the server locked both out.
  */
-export type ExitReason = 'drained' | 'unsettled' | 'fenced' | 'quarantined';
+export type ExitReason = 'drained' | 'unsettled' | 'going-down' | 'handing-over' | 'fenced' | 'quarantined';
 
 /** Where an agent stands. */
 export interface LeaseAgentStatus {
@@ -173,7 +176,8 @@ export interface LeaseAgent extends AsyncDisposable {
   drain(): Promise<ExitReason>;
   /**
    * Takes no new work and ends when what runs has ended (`drain`) or has been stopped (`cancel`). May be called again to
-   * turn a drain into a cancel. Resolves like {@link done}.
+   * turn a drain into a cancel. An attempt whose handler has said that the agent goes down is neither waited for nor stopped:
+   * what else runs is stopped, and then the agent ends at once. Resolves like {@link done}.
    */
   stop(options: { readonly how: 'drain' | 'cancel' }): Promise<ExitReason>;
   /** The machine is needed for something else: no new work, and what runs is stopped. Or no longer. */

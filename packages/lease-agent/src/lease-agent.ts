@@ -122,6 +122,9 @@ class MachineAgent implements LeaseAgent {
   #timer: { readonly dueMs: number; readonly call: ScheduledCall } | undefined;
   #settleTimer: ScheduledCall | undefined;
   #exit: ExitReason | undefined;
+  /** A handler wants this process to end. */
+  #handsOver = false;
+  readonly #connected = Promise.withResolvers<void>();
 
   constructor(options: LeaseAgentOptions, deps: LeaseAgentDeps) {
     this.#options = options;
@@ -323,6 +326,9 @@ class MachineAgent implements LeaseAgent {
       unhealthy: () => this.#unhealthy(),
       post,
       emit,
+      bootId: this.#description.bootId,
+      handOver: () => this.#handOver(),
+      connected: () => this.#connected.promise,
       keepEnd: async (key, report) => journal.append([{ kind: 'ended', key, report }], true),
     });
     const caller = new SessionCaller({
@@ -363,6 +369,7 @@ class MachineAgent implements LeaseAgent {
   #sessionChanged(session: OpenedSession | undefined): void {
     this.#session = session;
     if (!session) return this.#parts!.uploader.offline();
+    this.#connected.resolve();
     const allowed = session.messageSizeMaxBytes || this.#limits.messageSizeMaxBytes;
     const messageSizeMaxBytes = Math.min(allowed, this.#limits.messageSizeMaxBytes);
     this.#budget = entryBudget({ ...this.#limits, messageSizeMaxBytes }, this.#checked.leasesMax);
@@ -429,7 +436,7 @@ class MachineAgent implements LeaseAgent {
     switch (effect.type) {
       case 'open-session':
         voice.forget();
-        return void caller.openSession(effect.proven);
+        return void caller.openSession(effect.proven, effect.goingDown);
       case 'open-link':
         voice.forget();
         return caller.openLink();
@@ -449,10 +456,12 @@ class MachineAgent implements LeaseAgent {
       case 'send':
         // A later copy of the same turn replaces it.
         return voice.put(effect.copy);
+      case 'told-going-down':
+        return held.toldGoingDown(effect.key);
       case 'forget':
         return held.forget(effect.key);
       case 'exit':
-        return void this.#finish(effect.reason);
+        return void this.#finish(effect.reason === 'going-down' && this.#handsOver ? 'handing-over' : effect.reason);
     }
   }
 
@@ -500,6 +509,12 @@ class MachineAgent implements LeaseAgent {
     this.#timer = { dueMs, call };
   }
 
+  #handOver(): void {
+    this.#handsOver = true;
+    this.#post({ type: 'stop-wished', how: 'drain' });
+    this.#parts?.voice.repeatSoon();
+  }
+
   async #settleWithin(settleMs: number): Promise<void> {
     await this.#parts!.held.idle();
     if (this.#exit || this.#settleTimer) return;
@@ -534,6 +549,7 @@ class MachineAgent implements LeaseAgent {
     parts.voice.close();
     parts.unlisten();
     parts.progress.close();
+    if (this.#exit === 'going-down' || this.#exit === 'handing-over') parts.held.leave();
     parts.held.stopAll({ code: 'shutting-down', message: 'the agent ends' });
     await parts.held.idle();
     await parts.caller.close();

@@ -15,6 +15,8 @@ export interface ReadableWork {
   readonly exclusive: boolean;
   /** Undefined: no limit. */
   readonly runLimitMs: number | undefined;
+  /** Undefined: no limit. */
+  readonly progressMsMax: number | undefined;
   readonly cancelGraceMs: number;
 }
 
@@ -70,6 +72,7 @@ function readPayload(entry: ServerLease, any: Any, deps: ReadWorkDeps): Readable
       resources: resourcesOf(entry),
       exclusive: entry.exclusive,
       runLimitMs: entry.runLimit ? durationMs(entry.runLimit) : undefined,
+      progressMsMax: entry.progressLimit ? durationMs(entry.progressLimit) : undefined,
       cancelGraceMs: entry.cancelGrace ? durationMs(entry.cancelGrace) : handler.type.cancelGraceMs,
     };
   } catch (error) {

@@ -53,7 +53,7 @@ export class SessionCaller {
   }
 
   /** Opens a session; the machine hears how it went. */
-  async openSession(proven: readonly AttemptKey[]): Promise<void> {
+  async openSession(proven: readonly AttemptKey[], goingDown: readonly AttemptKey[]): Promise<void> {
     const { client, clock, post, emit } = this.#deps;
     const { agentId, instanceNonce } = this.#deps;
     const agent = this.#deps.description();
@@ -61,7 +61,13 @@ export class SessionCaller {
     this.#deps.onSession(undefined);
     const sentAtMs = clock.monotonicMs();
     try {
-      const request = create(OpenSessionRequestSchema, { agentId, instanceNonce, agent, proven: [...proven] });
+      const request = create(OpenSessionRequestSchema, {
+        agentId,
+        instanceNonce,
+        agent,
+        proven: [...proven],
+        goingDown: [...goingDown],
+      });
       const answer = await client.openSession(request, this.#end.signal);
       if (this.#end.signal.aborted) return;
       const sessionTimeoutMs = Math.max(

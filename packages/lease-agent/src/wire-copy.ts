@@ -12,7 +12,13 @@ import {
   type ServerCopy as WireServerCopy,
   type ServerLease as WireServerLease,
 } from '@drover/lease-protocol';
-import type { AgentCopy, ServerCopy, ServerLease, ServerLeaseState } from '@drover/reconciler-state-machine';
+import type {
+  AgentCopy,
+  AgentLeaseState,
+  ServerCopy,
+  ServerLease,
+  ServerLeaseState,
+} from '@drover/reconciler-state-machine';
 
 /** The digest of a list's canonical text: SHA-256 in lower case hexadecimal; 32 raw bytes on the wire. */
 export function listDigest(text: string): string {
@@ -40,13 +46,16 @@ export function agentCopyToWire(copy: AgentCopy<WireAgentLease>): WireAgentCopy 
             case: 'leases',
             value: create(AgentLeaseListSchema, {
               leases: copy.list.leases.map(
-                ({ leaseId, attempt, report }) =>
-                  report ?? create(AgentLeaseSchema, { leaseId, attempt, state: AgentState.ACCEPTED }),
+                ({ leaseId, attempt, state, report }) =>
+                  report ?? create(AgentLeaseSchema, { leaseId, attempt, state: liveState(state) }),
               ),
             }),
           },
   });
 }
+
+const liveState = (state: AgentLeaseState): AgentState =>
+  state === 'going-down' ? AgentState.GOING_DOWN : AgentState.ACCEPTED;
 
 /**
  * A server's copy as the machine takes it, and the entries of a whole one for the engine. Throws `COPY_INVALID`: a server

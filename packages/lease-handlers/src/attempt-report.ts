@@ -19,6 +19,7 @@ const outcomeOfStop: Readonly<Record<StopReason['code'], 'cancelled' | 'timed-ou
   'cut-off': 'lost',
   busy: 'lost',
   'shutting-down': 'lost',
+  'going-down': 'lost',
 };
 
 /** The code of the reason for such an end. */
@@ -29,11 +30,13 @@ const codeOfStop: Readonly<Record<StopReason['code'], string>> = {
   'cut-off': 'SERVER_OUT_OF_REACH',
   busy: 'AGENT_BUSY',
   'shutting-down': 'AGENT_SHUTTING_DOWN',
+  'going-down': 'AGENT_GOING_DOWN',
 };
 
 /** The end of an attempt that was stopped, when its handler does not say more than that. */
 export function reportFromStop(reason: StopReason): AttemptReport {
-  return { outcome: outcomeOfStop[reason.code], reason: { code: codeOfStop[reason.code], message: reason.message } };
+  const code = reason.reasonCode ?? codeOfStop[reason.code];
+  return { outcome: outcomeOfStop[reason.code], reason: { code, message: reason.message } };
 }
 
 /**
@@ -54,7 +57,9 @@ export function reportFromResult(
       return { outcome: 'failed', reason: { code: 'OUTPUT_INVALID', message } };
     }
     const outcome = result.kind === 'cancelled' && stop ? outcomeOfStop[stop.code] : result.kind;
-    const reason = { code: result.code, message: result.message };
+    // What limit passed is told by the agent alone: handlers know that they were cancelled.
+    const code = outcome === 'timed-out' && stop?.reasonCode !== undefined ? stop.reasonCode : result.code;
+    const reason = { code, message: result.message };
     return output === undefined ? { outcome, reason } : { outcome, reason, output };
   } catch (error) {
     return { outcome: 'failed', reason: { code: 'OUTPUT_INVALID', message: messageOf(error) } };

@@ -49,6 +49,8 @@ export interface AttemptLogs {
   log(name: string): AttemptLog;
   /** True if a log was opened. */
   readonly used: boolean;
+  /** How many bytes all of them are known to have. */
+  readonly writtenBytes: number;
   /** True if the server has everything of every log, or will never have the rest. */
   readonly settled: boolean;
   /** Completes every log; resolves when the server has them, or will never have the rest. */
@@ -257,6 +259,12 @@ class OpenLogs implements AttemptLogs {
 
   get used(): boolean {
     return this.#logs !== undefined;
+  }
+
+  get writtenBytes(): number {
+    let bytes = 0;
+    for (const log of this.#logs?.values() ?? []) bytes += log.knownBytes;
+    return bytes;
   }
 
   get settled(): boolean {

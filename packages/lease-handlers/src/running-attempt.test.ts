@@ -34,12 +34,19 @@ beforeEach(async () => {
 });
 afterEach(() => rm(root, { recursive: true, force: true }));
 
-function begin(run: (context: LeaseContext) => Promise<HandlerResult>, runLimitMs?: number) {
+function begin(
+  run: (context: LeaseContext) => Promise<HandlerResult>,
+  runLimitMs?: number,
+  { progressMsMax, resumable = false }: { readonly progressMsMax?: number; readonly resumable?: boolean } = {},
+) {
   const clock = new ManualClock();
   const reports: AttemptReport[] = [];
   let returned = 0;
   const progress: [number, string][] = [];
-  const handler = { type, run: (_payload, context) => run(context) } satisfies LeaseHandler as LeaseHandler;
+  const said: string[] = [];
+  const connected = Promise.withResolvers<void>();
+  const act: LeaseHandler['run'] = (_payload, context) => run(context);
+  const handler = { type, run: act, ...(resumable ? { resume: act } : {}) } satisfies LeaseHandler as LeaseHandler;
   const name = { leaseId: 'lease', attempt: 1 };
   const folder = new AttemptFolder(root, name, false);
   const uploader = new LogUploader({ append: () => Promise.resolve(0), clock, logger: silentLogger });
@@ -52,7 +59,9 @@ function begin(run: (context: LeaseContext) => Promise<HandlerResult>, runLimitM
       payload: create(StringValueSchema, { value: 'hello' }),
       resources: { cores: 2 },
       runLimitMs,
+      progressMsMax,
       cancelGraceMs: 1_000,
+      bootId: 'boot',
     },
     {
       clock,
@@ -60,6 +69,9 @@ function begin(run: (context: LeaseContext) => Promise<HandlerResult>, runLimitM
       folder,
       logs: uploader.open(name, folder),
       onProgress: (percent, message) => progress.push([percent, message]),
+      onGoingDown: () => said.push('going-down'),
+      onHandOver: () => said.push('hand-over'),
+      connected: () => connected.promise,
       onEnded: (report) => {
         reports.push(report);
         ended.resolve(report);
@@ -68,7 +80,8 @@ function begin(run: (context: LeaseContext) => Promise<HandlerResult>, runLimitM
     },
   );
   attempt.start('run');
-  return { clock, attempt, reports, ended: ended.promise, returned: () => returned, progress, folder };
+  const outcome = { reports, ended: ended.promise, returned: () => returned };
+  return { clock, attempt, ...outcome, progress, folder, said, connected: () => connected.resolve() };
 }
 
 const stopsWhenAsked = (context: LeaseContext) =>

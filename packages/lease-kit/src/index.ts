@@ -44,12 +44,14 @@ export { payloadTypeOf } from './payload-type.ts';
 export { principalName, type Principal } from './principal.ts';
 export {
   TaskSource,
+  type AbsenceGrant,
   type AgentView,
   type AskContext,
   type AssignedAttempt,
   type AttemptEnd,
   type LeaseDraft,
   type LeaseRequirements,
+  type LeaseTimeouts,
   type TaskAnswer,
 } from './task-source.ts';
 export { passingRefusalCodes, passingRefusalDelayMs } from './passing-refusal.ts';

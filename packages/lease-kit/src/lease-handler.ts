@@ -15,9 +15,13 @@ export interface StopReason {
    * - `cut-off`: the server is out of reach and the lease type says stop.
    * - `busy`: the machine is needed for something else.
    * - `shutting-down`: the agent process ends and its operator does not want to wait.
+   * - `going-down`: the agent process ends and the attempt had said {@link LeaseContext.goingDown}: return at once. What is
+   *   returned counts for nothing; the next process of the agent resumes the attempt.
    */
-  readonly code: 'cancelled' | 'orphaned' | 'timed-out' | 'cut-off' | 'busy' | 'shutting-down';
+  readonly code: 'cancelled' | 'orphaned' | 'timed-out' | 'cut-off' | 'busy' | 'shutting-down' | 'going-down';
   readonly message: string;
+  /** Stable code of the end that follows, where `code` alone does not say which limit passed: NO_PROGRESS, LEASE_TIMED_OUT. */
+  readonly reasonCode?: string;
 }
 
 /** A log of an attempt, kept on the agent's disk and carried to the server while it is written. */
@@ -44,10 +48,31 @@ export interface LeaseContext {
   readonly resources: Readonly<Record<string, number>>;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Differs after every start of the machine: `boot_id` of the agent's description. */
+  readonly bootId: string;
   /** Reports how far the work is: 0–100 and a sentence. Cheap; only the newest is sent. */
   progress(percent: number, message?: string): void;
   /** Opens, or opens again after a restart, a log by name (at most 256 characters, at most 256 logs). */
   log(name: string): AttemptLog;
+  /**
+   * Says that the machine, or the agent's process, ends now because of this attempt. Resolves when a server has persisted
+   * that; may take as long as the servers are out of reach. From then on an agent process that is told to stop waits for
+   * this attempt no more: it leaves it journalled as accepted, and the next process calls `resume`. Saying it twice is
+   * harmless. Rejects with GOING_DOWN_NEEDS_RESUME for a handler without `resume`, ATTEMPT_ENDED when the attempt ends
+   * before, and with the signal's reason on abort (what has been said stays said).
+   */
+  goingDown(signal?: AbortSignal): Promise<void>;
+  /**
+   * Ends the agent's process on behalf of this attempt, as an upgrade does to hand over to its successor: `LeaseAgent.done`
+   * resolves with `handing-over`. Other attempts are told to stop first. Throws HAND_OVER_BEFORE_GOING_DOWN unless
+   * {@link goingDown} has resolved.
+   */
+  handOver(): void;
+  /**
+   * Resolves when this process of the agent has opened a session, at once if it has. In `resume` it proves that the agent of
+   * now reaches a server. Rejects with ATTEMPT_ENDED when the attempt ends before, and with the signal's reason on abort.
+   */
+  connected(signal?: AbortSignal): Promise<void>;
 }
 
 /** How a handler ended. Throwing counts as `failed` with the error's code and message. */

@@ -10,7 +10,6 @@ test('a lease type has rules where none are given', () => {
     runLimitMs: 86_400_000,
     cancelGraceMs: 10_000,
     cutOff: 'go-on',
-    absenceMsMax: 0,
   });
 });
 

@@ -1,4 +1,5 @@
 import type { DescMessage } from '@bufbuild/protobuf';
+import type { AbsenceGrant } from './task-source.ts';
 
 /** What an agent that has lost its server does with an attempt of this type. */
 export type CutOffRule = 'stop' | 'go-on';
@@ -34,10 +35,10 @@ export interface LeaseType<Payload extends DescMessage = DescMessage, Output ext
   readonly cancelGraceMs: number;
   readonly cutOff: CutOffRule;
   /**
-   * How long the agent may be away while it holds an attempt of this type, for types that end the agent's own process
-   * (upgrade, restart). 0 for all others.
+   * What an agent may stay away with an attempt of this type, for types that end the agent's own process (upgrade, restart,
+   * shutdown). Used where the maker of a lease states none; absent for all others.
    */
-  readonly absenceMsMax: number;
+  readonly absence?: AbsenceGrant;
 }
 
 /** {@link LeaseType} with the rules that have defaults made optional. */
@@ -54,8 +55,8 @@ export interface LeaseTypeOptions<Payload extends DescMessage, Output extends De
   readonly cancelGraceMs?: number;
   /** Default `go-on`. */
   readonly cutOff?: CutOffRule;
-  /** Default 0. */
-  readonly absenceMsMax?: number;
+  /** Default: none. */
+  readonly absence?: AbsenceGrant;
 }
 
 /** Declares a lease type. Throws a RangeError for a name that is not one. */
@@ -75,6 +76,6 @@ export function defineLeaseType<Payload extends DescMessage, Output extends Desc
     runLimitMs: options.runLimitMs ?? 24 * 3_600_000,
     cancelGraceMs: options.cancelGraceMs ?? 10_000,
     cutOff: options.cutOff ?? 'go-on',
-    absenceMsMax: options.absenceMsMax ?? 0,
+    ...(options.absence ? { absence: options.absence } : {}),
   };
 }

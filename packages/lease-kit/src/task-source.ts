@@ -15,6 +15,38 @@ export interface LeaseRequirements {
   readonly exclusive?: boolean;
 }
 
+/** How long an agent may stay away while it holds an accepted attempt of a lease, and what it means when it does. */
+export interface AbsenceGrant {
+  /** Counted from when the agent was last heard; at least 1 and at most 30 days. */
+  readonly msMax: number;
+  /**
+   * How the attempt ends when that time is over and the agent has not come back with it:
+   * - `lost`: nobody can say.
+   * - `failed`: with code AGENT_NEVER_RETURNED, e.g. a restart, an upgrade.
+   * - `completed`: the absence is the work, e.g. a shutdown. Only if the handler's `goingDown` was persisted; else `lost`.
+   */
+  readonly then: 'lost' | 'failed' | 'completed';
+}
+
+/** Limits of a lease beside its run limit. An absent one is no limit. In ms, at least 1 and at most ten years. */
+export interface LeaseTimeouts {
+  /**
+   * From the offer until an agent has taken it, by the server's clock. Beyond, the attempt ends as `lost` with code
+   * START_TIMED_OUT, and is tried again by the retry policy.
+   */
+  readonly startMsMax?: number;
+  /**
+   * How long a handler may go without reporting progress and without a byte in any log, by the agent's clock. Beyond, it is
+   * stopped and the attempt ends as `timed-out` with code NO_PROGRESS.
+   */
+  readonly progressMsMax?: number;
+  /**
+   * From the lease's creation to its end, over all attempts and waiting, by the database's clock. Beyond, a waiting lease
+   * ends as `timed-out` with code LEASE_TIMED_OUT, and a bound one is stopped within its grace period. Never retried.
+   */
+  readonly leaseMsMax?: number;
+}
+
 /** A lease that does not exist yet. */
 export interface LeaseDraft {
   /** Chosen by the caller: a UUID. */
@@ -35,6 +67,10 @@ export interface LeaseDraft {
   readonly runLimitMs: number;
   readonly cancelGraceMs: number;
   readonly retry: RetryPolicy;
+  /** Absent: an agent that stays away loses it like any other. */
+  readonly absence?: AbsenceGrant;
+  /** Absent: none beside the run limit. */
+  readonly timeouts?: LeaseTimeouts;
 }
 
 /** An agent that could take work, as a source sees it. */
@@ -65,6 +101,8 @@ export interface AssignedAttempt {
   readonly submitter?: string;
   readonly runLimitMs: number;
   readonly cancelGraceMs: number;
+  readonly absence?: AbsenceGrant;
+  readonly timeouts?: LeaseTimeouts;
 }
 
 /** What a source answers for one agent. No answer means that it has nothing. */

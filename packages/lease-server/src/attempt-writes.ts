@@ -34,12 +34,13 @@ const outcomes: Readonly<Record<Outcome, AttemptOutcome | undefined>> = {
 
 /**
  * A write of the machine as the store takes it. A promise only where the content store must be asked: for an output that is
- * there, or is too large for a row.
+ * there, or is too large for a row. `cancelCode`: why the attempt is cancelling, where no person wished it.
  */
 export function attemptWriteOf(
   session: SessionRef,
   write: ServerWrite<AgentReport>,
   deps: AttemptWriteDeps,
+  cancelCode?: string,
 ): AttemptWrite | Promise<AttemptWrite> {
   const key = {
     agentId: session.agentId,
@@ -47,7 +48,9 @@ export function attemptWriteOf(
     leaseId: write.key.leaseId,
     attempt: write.key.attempt,
   };
-  if (write.kind === 'acceptance') return { ...key, kind: 'acceptance' };
+  if (write.kind === 'acceptance') {
+    return write.goingDown ? { ...key, kind: 'acceptance', goingDown: true } : { ...key, kind: 'acceptance' };
+  }
   const end = { ...key, kind: 'end' as const, noRetry: write.cancelWished };
   const { ending } = write;
   switch (ending.kind) {
@@ -57,20 +60,32 @@ export function attemptWriteOf(
         outcome: 'lost',
         reason: reason('ATTEMPT_LOST', 'The agent no longer has it; it may have run.'),
       };
-    case 'cancelled-unoffered':
+    case 'not-started':
       return {
         ...end,
-        outcome: 'cancelled',
-        reason: reason('LEASE_CANCELLED', 'Cancelled before its agent heard of it.'),
+        outcome: 'lost',
+        reason: reason('START_TIMED_OUT', 'Its agent did not take it in time; it may be about to.'),
       };
+    case 'cancelled-unoffered':
+      return cancelled(end, cancelCode, reason('LEASE_CANCELLED', 'Cancelled before its agent heard of it.'));
     case 'refused': {
       const why = reasonOf(ending.report, 'ATTEMPT_REFUSED', 'The agent refused it.');
       // A wish to cancel wins over a refusal: nobody else is to take it.
-      return { ...end, outcome: write.cancelWished ? 'cancelled' : 'refused', reason: why };
+      return write.cancelWished ? cancelled(end, cancelCode, why) : { ...end, outcome: 'refused', reason: why };
     }
     case 'reported':
       return reportedEnd(end, ending.report, deps);
   }
+}
+
+/** An end that the agent had no part in: cancelled by somebody, or, with a code, by the clock. */
+function cancelled(
+  end: Omit<EndWrite, 'outcome'>,
+  cancelCode: string | undefined,
+  why: NonNullable<EndWrite['reason']>,
+): EndWrite {
+  if (cancelCode === undefined) return { ...end, outcome: 'cancelled', reason: why };
+  return { ...end, outcome: 'timed-out', reason: reason(cancelCode, why.message) };
 }
 
 function reportedEnd(

@@ -16,12 +16,15 @@ export function checkOpenSession(
   leasesPerAgentMax: number,
   poolsAllowed?: readonly string[],
 ): AgentTraits {
-  const { agentId, instanceNonce, agent, proven } = request;
+  const { agentId, instanceNonce, agent, proven, goingDown } = request;
   checkText('agent_id', agentId, agentIdLengthMax);
   checkText('instance_nonce', instanceNonce, nameLengthMax);
   if (agent === undefined) throw openSessionInvalid('agent', 'it is missing', 'a description');
   if (proven.length > listEntriesMax) {
     throw openSessionInvalid('proven', `${proven.length} attempts`, `at most ${listEntriesMax}`);
+  }
+  if (goingDown.length > listEntriesMax) {
+    throw openSessionInvalid('going_down', `${goingDown.length} attempts`, `at most ${listEntriesMax}`);
   }
   return checkDescription(agentId, agent, pools, leasesPerAgentMax, poolsAllowed);
 }

@@ -19,6 +19,8 @@ export interface HeldAttempt {
   workSentOn: object | undefined;
   cancelWished: boolean;
   cancelReason: string;
+  /** Why it is cancelling, where no person wished it. */
+  cancelCode: string | undefined;
   /** The job of its lease, once the store has said so. */
   jobId: string | undefined;
 }
@@ -47,6 +49,7 @@ export function heldAttempt(
     workSentOn: undefined,
     cancelWished: initial === 'cancelling',
     cancelReason,
+    cancelCode: undefined,
     jobId,
   };
 }

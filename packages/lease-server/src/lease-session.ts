@@ -51,6 +51,8 @@ export interface SessionHost {
   ended(session: LeaseSession, reason: SessionEnd, message: string): void;
   /** It may take more or less work than before. */
   changed(session: LeaseSession): void;
+  /** Tell it what time it is then, on the monotonic clock, or soon after. */
+  wake(session: LeaseSession, dueMs: number): void;
 }
 
 /** What the store said of an end. */
@@ -66,6 +68,8 @@ export interface LeaseSessionOptions {
   readonly traits: AgentTraits;
   /** The most bytes of work in one copy. */
   readonly workBytesMax: number;
+  /** The monotonic clock. */
+  readonly nowMs: () => number;
 }
 
 /**
@@ -101,6 +105,7 @@ export class LeaseSession {
   #traits: AgentTraits;
   readonly #host: SessionHost;
   readonly #workBytesMax: number;
+  readonly #nowMs: () => number;
   readonly #leasesMax: number;
   readonly #state: ServerState<AgentReport>;
   readonly #events: ServerEvent<AgentReport>[] = [];
@@ -124,6 +129,7 @@ export class LeaseSession {
     this.instanceNonce = options.instanceNonce;
     this.#traits = options.traits;
     this.#workBytesMax = options.workBytesMax;
+    this.#nowMs = options.nowMs;
     this.#leasesMax = options.traits.leasesMax;
     this.#host = host;
     this.#state = initialServerState<AgentReport>(options.machine);
@@ -154,6 +160,11 @@ export class LeaseSession {
   /** The newest revision of the server's list that the agent has acknowledged. */
   get acknowledgedByAgent(): number {
     return this.#state.acknowledgedByAgent;
+  }
+
+  /** How long ago the agent was last heard. */
+  get silentMs(): number {
+    return Math.max(0, Math.round(this.#nowMs() - this.#state.lastHeardMs));
   }
 
   /** When the next tick is due; undefined for never. */
@@ -202,12 +213,13 @@ export class LeaseSession {
     this.#host.changed(this);
   }
 
-  /** The store has recorded that an attempt is not wanted any more. */
-  wishCancel(key: string, why: string): void {
+  /** The store has recorded that an attempt is not wanted any more. `code`: why, where no person wished it. */
+  wishCancel(key: string, why: string, code?: string): void {
     const held = this.held.get(key);
     if (held === undefined || held.cancelWished) return;
     held.cancelWished = true;
     held.cancelReason = why;
+    held.cancelCode = code;
     if (!this.#untold.includes(held)) this.dispatch({ type: 'cancel-wished', key: keyOf(held.attempt) });
   }
 
@@ -371,13 +383,19 @@ export class LeaseSession {
     }
     if (count === 0) return;
     const told = this.#untold.splice(0, count);
+    const nowMs = this.#nowMs();
     this.dispatch({
       type: 'assigned',
-      attempts: told.map((held) => ({
-        ...keyOf(held.attempt),
-        state: held.cancelWished ? 'cancelling' : held.initial,
-      })),
+      attempts: told.map((held) => {
+        const { startMsMax } = held.attempt.timeouts ?? {};
+        const bound = { ...keyOf(held.attempt), state: held.cancelWished ? ('cancelling' as const) : held.initial };
+        return startMsMax === undefined ? bound : { ...bound, startMsMax };
+      }),
+      nowMs,
     });
+    for (const { attempt } of told) {
+      if (attempt.timeouts?.startMsMax !== undefined) this.#host.wake(this, nowMs + attempt.timeouts.startMsMax);
+    }
   }
 
   #unacknowledgedBytes(): number {
@@ -422,7 +440,9 @@ export class LeaseSession {
 
 /** A record of the store as a session holds it. `proven`: its agent has it already. */
 export function heldAttemptOf(record: BoundAttemptRecord, proven = false): HeldAttempt {
-  return heldAttempt(record, record.source, record.state, record.cancelReason, record.jobId, proven);
+  const held = heldAttempt(record, record.source, record.state, record.cancelReason, record.jobId, proven);
+  held.cancelCode = record.cancelCode;
+  return held;
 }
 
 function keyOf({ leaseId, attempt }: AssignedAttempt): AttemptKey {

@@ -113,7 +113,8 @@ export class SessionAudit {
     const records = await this.#deps.attempts.boundTo(session.ref, { principal: this.#deps.principal });
     if (session.ended) return;
     for (const record of records) {
-      if (record.state === 'cancelling') session.wishCancel(keyString(record), record.cancelReason ?? '');
+      if (record.state === 'cancelling')
+        session.wishCancel(keyString(record), record.cancelReason ?? '', record.cancelCode);
     }
     const missing = records.filter((record) => !session.held.has(keyString(record)));
     // What came or went while the store answered may be what seems to be missing.

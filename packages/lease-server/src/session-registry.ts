@@ -8,6 +8,7 @@ import {
   type AttemptWrite,
   type ConditionReport,
   type LostAttempt,
+  type NewSession,
 } from '@drover/lease-store';
 import { keyString, type ServerWrite, type SessionEnd } from '@drover/reconciler-state-machine';
 import { leasePinOwner } from '@drover/task-sources';
@@ -61,6 +62,7 @@ export class SessionRegistry implements SessionHost {
   readonly #byAgent = new Map<string, LeaseSession>();
   readonly #endings = new Map<string, Error>();
   readonly #deadlines: DeadlineQueue<LeaseSession>;
+  readonly #wakes: DeadlineQueue<LeaseSession>;
   /** What is on its way to the store; what comes meanwhile replaces it. */
   readonly #records = new Map<LeaseSession, SessionRecord>();
   readonly #stopping = new AbortController();
@@ -79,6 +81,10 @@ export class SessionRegistry implements SessionHost {
       sessions: parts.store.sessions,
       isHeld: (sessionId) => this.#byId.has(sessionId) || this.#openingIds.has(sessionId),
       lost: (attempts) => this.tellLost(attempts),
+    });
+    this.#wakes = new DeadlineQueue(parts.clock, (session) => {
+      session.dispatch({ type: 'tick', nowMs: parts.clock.monotonicMs() });
+      return undefined;
     });
     this.#deadlines = new DeadlineQueue(parts.clock, (session) => {
       if (session.deadlineMs !== undefined && session.deadlineMs <= parts.clock.monotonicMs()) {
@@ -139,7 +145,7 @@ export class SessionRegistry implements SessionHost {
           serverId,
           instanceNonce: request.instanceNonce,
           description: request.agent!,
-          proven: request.proven.map(({ leaseId, attempt }) => ({ leaseId, attempt })),
+          proven: provenOf(request),
         },
         { principal: context.principal, signal: context.signal },
       );
@@ -171,6 +177,7 @@ export class SessionRegistry implements SessionHost {
           instanceNonce: request.instanceNonce,
           traits,
           workBytesMax: Math.floor(limits.messageSizeMaxBytes * workShareOfMessage),
+          nowMs: () => clock.monotonicMs(),
         },
         this,
       );
@@ -216,6 +223,7 @@ export class SessionRegistry implements SessionHost {
   stop(): void {
     for (const session of [...this.#byId.values()]) session.dispatch({ type: 'stopping' });
     this.#deadlines.stop();
+    this.#wakes.stop();
     this.#strays.stop();
     this.#stopping.abort(serverStopping());
   }
@@ -251,8 +259,14 @@ export class SessionRegistry implements SessionHost {
     this.#deps.changed(session);
   }
 
+  wake(session: LeaseSession, dueMs: number): void {
+    this.#wakes.add(session, dueMs);
+  }
+
   write(session: LeaseSession, writeId: number, writes: readonly ServerWrite<AgentReport>[]): void {
-    const prepared = writes.map((write) => attemptWriteOf(session.ref, write, this.#parts));
+    const prepared = writes.map((write) =>
+      attemptWriteOf(session.ref, write, this.#parts, session.held.get(keyString(write.key))?.cancelCode),
+    );
     const keys = writes.map((write) => keyString(write.key));
     const add = (ready: readonly AttemptWrite[]): void =>
       this.#parts.writes.add({
@@ -305,8 +319,8 @@ export class SessionRegistry implements SessionHost {
 
   /** Tells sources and watchers of attempts that ended with their session. */
   tellLost(attempts: readonly LostAttempt[]): void {
-    for (const { source, leaseId, attempt, agentId, final, jobId } of attempts) {
-      const end = { leaseId, attempt, agentId, outcome: 'lost' as const, final };
+    for (const { source, leaseId, attempt, agentId, outcome, final, jobId } of attempts) {
+      const end = { leaseId, attempt, agentId, outcome, final };
       this.#tell(source, jobId === undefined ? end : { ...end, jobId });
     }
   }
@@ -358,7 +372,12 @@ export class SessionRegistry implements SessionHost {
   /** Ends the session in the store too, or else it would live as long as this server beats. */
   async #endInStore(session: LeaseSession, why: string): Promise<void> {
     await this.#untilDone(async () => {
-      const lost = await this.#parts.store.sessions.endSession(session.ref, why, { principal: this.#parts.principal });
+      const lost = await this.#parts.store.sessions.endSession(
+        session.ref,
+        why,
+        { principal: this.#parts.principal },
+        session.silentMs,
+      );
       this.tellLost(lost);
     }, session);
   }
@@ -405,4 +424,14 @@ export class SessionRegistry implements SessionHost {
       }
     }
   }
+}
+
+/** What a request proves. Going down counts only for what is proven. */
+function provenOf({ proven, goingDown }: OpenSessionRequest): NewSession['proven'] {
+  if (goingDown.length === 0) return proven.map(({ leaseId, attempt }) => ({ leaseId, attempt }));
+  const leaving = new Set(goingDown.map(keyString));
+  return proven.map((key) => {
+    const { leaseId, attempt } = key;
+    return leaving.has(keyString(key)) ? { leaseId, attempt, goingDown: true } : { leaseId, attempt };
+  });
 }

@@ -43,6 +43,7 @@ export function listDigest(text: string): string {
 
 const agentStates: Readonly<Record<number, AgentLeaseState | undefined>> = {
   [AgentState.ACCEPTED]: 'accepted',
+  [AgentState.GOING_DOWN]: 'going-down',
   [AgentState.REFUSED]: 'refused',
   [AgentState.FINISHED]: 'finished',
 };
@@ -87,7 +88,8 @@ function agentLeaseFromWire(lease: WireAgentLease, index: number): AgentLease<Ag
     throw copyInvalid(`copy.leases[${index}] needs a lease_id, an attempt of at least 1 and a known state`);
   }
   const key = { leaseId: lease.leaseId, attempt: lease.attempt };
-  return state === 'accepted' ? { ...key, state } : { ...key, state, report: lease };
+  const isLive = state === 'accepted' || state === 'going-down';
+  return isLive ? { ...key, state } : { ...key, state, report: lease };
 }
 
 function wholeFromWire(field: string, value: bigint): number {
@@ -172,7 +174,7 @@ function leaseToWire(lease: ServerLease, held: HeldAttempt | undefined, withWork
   });
   if (lease.state === 'cancelling') {
     wire.cancelReason = create(ReasonSchema, {
-      code: 'LEASE_CANCELLED',
+      code: held?.cancelCode ?? 'LEASE_CANCELLED',
       message: held?.cancelReason || 'It is no longer wanted.',
     });
   }
@@ -182,7 +184,7 @@ function leaseToWire(lease: ServerLease, held: HeldAttempt | undefined, withWork
 
 function addWork(
   wire: WireServerLease,
-  work: Pick<AssignedAttempt, 'payload' | 'requirements' | 'runLimitMs' | 'cancelGraceMs'>,
+  work: Pick<AssignedAttempt, 'payload' | 'requirements' | 'runLimitMs' | 'cancelGraceMs' | 'timeouts'>,
 ): void {
   const digest = referencedDigest(work.payload);
   wire.work =
@@ -195,4 +197,6 @@ function addWork(
   wire.exclusive = work.requirements.exclusive ?? false;
   if (work.runLimitMs > 0) wire.runLimit = durationFromMs(work.runLimitMs);
   wire.cancelGrace = durationFromMs(work.cancelGraceMs);
+  const progressMsMax = work.timeouts?.progressMsMax;
+  if (progressMsMax !== undefined) wire.progressLimit = durationFromMs(progressMsMax);
 }

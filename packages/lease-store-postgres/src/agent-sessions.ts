@@ -17,7 +17,7 @@ import {
 import type { BoundAttempts } from './bound-attempts.ts';
 import { statement, type Session, type Statement } from './internal/database.ts';
 import type { LeaseClasses } from './lease-classes.ts';
-import { loseAttempts, type StrayAttempt } from './lose-attempts.ts';
+import { fateSql, isOverSql, loseAttempts, type StrayAttempt } from './lose-attempts.ts';
 import type { RecordAttempts } from './record-attempts.ts';
 
 interface OpenedRow {
@@ -48,6 +48,7 @@ export class AgentSessions {
   readonly #strays: Statement;
   readonly #raise: Statement;
   readonly #remove: Statement;
+  readonly #ended: Statement;
   readonly #end: Statement;
   readonly #condition: Statement;
   readonly #description: Statement;
@@ -78,7 +79,8 @@ export class AgentSessions {
               left_at = ${unlessTooMuch('null', 'now()')},
               quarantined_until = ${unlessTooMuch('null', `now() + interval '${quarantineMs} milliseconds'`)},
               takeovers = ${unlessTooMuch(`case when ${isTakeover} then array_append(${recent}, now()) else ${recent} end`, `'{}'`)},
-              opened_at = now(), condition = 1, condition_code = null, condition_message = null
+              opened_at = now(), condition = 1, condition_code = null, condition_message = null,
+              away_since = ${unlessTooMuch('null', 'now()')}
         where a.quarantined_until is null or a.quarantined_until <= now()
        returning a.epoch, a.session_id is null as is_quarantined, a.xmax::text = '0' as is_new, a.previous_session_id, a.previous_server_id`,
     );
@@ -104,9 +106,16 @@ export class AgentSessions {
          update ${s}.epoch_floor f set epoch = greatest(f.epoch, gone.epoch) from gone)
        select exists (select 1 from gone) as is_gone, exists (select 1 from ${s}.agents where agent_id = $1) as was_there`,
     );
+    this.#ended = statement(
+      'session_ended',
+      `select l.lease_id, l.attempt, l.agent_id, l.epoch, ${fateSql('l', 'a')} as fate
+         from ${s}.leases l join ${s}.agents a on a.agent_id = l.agent_id
+        where l.agent_id = $1 and l.epoch <= $2 and ${isOverSql('l', 'a')}`,
+    );
     this.#end = statement(
       'session_end',
-      `update ${s}.agents set session_id = null, left_at = now()
+      `update ${s}.agents
+          set session_id = null, left_at = now(), away_since = now() - $3 * interval '1 millisecond'
         where agent_id = $1 and epoch = $2 and session_id is not null returning epoch`,
     );
     this.#condition = statement(
@@ -171,10 +180,10 @@ export class AgentSessions {
   }
 
   /** In a transaction. */
-  async end(session: Session, ref: SessionRef, reason: string): Promise<LostAttempt[]> {
-    const ended = await session.run(this.#end, [ref.agentId, ref.epoch]);
+  async end(session: Session, ref: SessionRef, reason: string, silentMs: number): Promise<LostAttempt[]> {
+    const ended = await session.run(this.#end, [ref.agentId, ref.epoch, silentMs]);
     if (ended.length === 0) return [];
-    const strays = await session.run<StrayAttempt>(this.#strays, [ref.agentId, ref.epoch + 1]);
+    const strays = await session.run<StrayAttempt>(this.#ended, [ref.agentId, ref.epoch]);
     return loseAttempts(session, this.#deps, strays, { code: 'SESSION_ENDED', message: storedMessage(reason) });
   }
 

@@ -1,8 +1,9 @@
 import { create } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
-import type { BoundAttemptRecord, SessionRef } from '@drover/lease-store';
+import type { BoundAttemptRecord, NewSession, SessionRef } from '@drover/lease-store';
 import { statement, type Session, type Statement } from './internal/database.ts';
 import { leaseStates } from './internal/outcome-code.ts';
+import type { LeaseTerms } from './internal/lease-terms.ts';
 import { plainArray } from './internal/sql-array.ts';
 import type { LeaseClasses } from './lease-classes.ts';
 
@@ -14,13 +15,15 @@ interface BoundRow {
   readonly class_id: number;
   readonly job_id: string | null;
   readonly cancel_reason: string | null;
+  readonly cancel_code: string | null;
   readonly run_limit_ms: number;
   readonly cancel_grace_ms: number;
   readonly payload: Uint8Array;
+  readonly terms: LeaseTerms | null;
 }
 
-const columns = `l.lease_id, l.attempt, l.epoch, l.state, l.class_id, l.job_id, l.cancel_reason, l.run_limit_ms,
-  l.cancel_grace_ms, l.payload`;
+const columns = `l.lease_id, l.attempt, l.epoch, l.state, l.class_id, l.job_id, l.cancel_reason, l.cancel_code,
+  l.run_limit_ms, l.cancel_grace_ms, l.payload, l.terms`;
 
 /** The attempts of an agent. 1 round trip each. */
 export class BoundAttempts {
@@ -37,8 +40,8 @@ export class BoundAttempts {
     // Heap-only updates: an epoch stands in no index.
     this.#rebind = statement(
       'rebind',
-      `update ${s}.leases l set epoch = $2
-         from unnest($3::uuid[], $4::int[]) as p(lease_id, attempt)
+      `update ${s}.leases l set epoch = $2, going_down_at = case when p.going_down then l.going_down_at end
+         from unnest($3::uuid[], $4::int[], $5::boolean[]) as p(lease_id, attempt, going_down)
         where l.lease_id = p.lease_id and l.attempt = p.attempt and l.agent_id is not distinct from $1 and l.epoch < $2
        returning ${columns}`,
     );
@@ -49,17 +52,17 @@ export class BoundAttempts {
     return this.#records(session, ref.agentId, await session.run<BoundRow>(this.#bound, [ref.agentId, ref.epoch]));
   }
 
-  /** Binds those of `proven` that are live with an earlier epoch of the agent to its new one. */
-  async rebind(
-    session: Session,
-    ref: SessionRef,
-    proven: readonly { readonly leaseId: string; readonly attempt: number }[],
-  ): Promise<BoundAttemptRecord[]> {
+  /**
+   * Binds those of `proven` that are live with an earlier epoch of the agent to its new one. That it goes down is forgotten
+   * unless the process that said so proves it: another one is the agent that has come back.
+   */
+  async rebind(session: Session, ref: SessionRef, proven: NewSession['proven']): Promise<BoundAttemptRecord[]> {
     const rows = await session.run<BoundRow>(this.#rebind, [
       ref.agentId,
       ref.epoch,
       plainArray(proven.map((key) => key.leaseId)),
       plainArray(proven.map((key) => key.attempt)),
+      plainArray(proven.map((key) => key.goingDown === true)),
     ]);
     return this.#records(session, ref.agentId, rows);
   }
@@ -82,9 +85,11 @@ export class BoundAttempts {
         requirements,
         runLimitMs: row.run_limit_ms,
         cancelGraceMs: row.cancel_grace_ms,
+        ...row.terms,
         source,
         state,
         ...(row.cancel_reason === null ? {} : { cancelReason: row.cancel_reason }),
+        ...(row.cancel_code === null ? {} : { cancelCode: row.cancel_code }),
         ...(row.job_id === null ? {} : { jobId: row.job_id }),
       };
     });

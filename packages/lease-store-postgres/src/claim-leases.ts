@@ -4,6 +4,7 @@ import { create } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
 import { statement, type Session, type Statement } from './internal/database.ts';
 import { DistinctSessions } from './internal/distinct-sessions.ts';
+import type { LeaseTerms } from './internal/lease-terms.ts';
 import { plainArray, textArray } from './internal/sql-array.ts';
 import type { LeaseClasses } from './lease-classes.ts';
 
@@ -15,6 +16,7 @@ interface ClaimedRow {
   readonly run_limit_ms: number;
   readonly cancel_grace_ms: number;
   readonly payload: Uint8Array;
+  readonly terms: LeaseTerms | null;
 }
 
 /**
@@ -132,6 +134,7 @@ export class ClaimLeases {
         requirements,
         runLimitMs: row.run_limit_ms,
         cancelGraceMs: row.cancel_grace_ms,
+        ...row.terms,
       };
     });
   }
@@ -193,5 +196,5 @@ function claimSql(s: string, picked: string): string {
        set state = 1, attempt = l.attempt + 1, agent_id = ($2::text[])[a.session_no],
            epoch = ($3::bigint[])[a.session_no], assigned_at = now()
       from assigned a where l.ctid = a.place and a.session_no is not null
-    returning l.lease_id, l.attempt, a.session_no, l.class_id, l.run_limit_ms, l.cancel_grace_ms, l.payload`;
+    returning l.lease_id, l.attempt, a.session_no, l.class_id, l.run_limit_ms, l.cancel_grace_ms, l.payload, l.terms`;
 }

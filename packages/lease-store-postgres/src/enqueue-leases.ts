@@ -2,6 +2,7 @@ import type { AssignedAttempt } from '@drover/lease-kit';
 import { leaseExists, type EnqueueEntry, type SessionRef } from '@drover/lease-store';
 import { statement, type Session, type Statement } from './internal/database.ts';
 import { retryBits } from './internal/outcome-code.ts';
+import { expiresAtSql, storedTerms, termsArray, termsOf } from './internal/lease-terms.ts';
 import { packBytes } from './internal/packed-bytes.ts';
 import { plainArray, textArray } from './internal/sql-array.ts';
 import { constraintOf } from './internal/postgres-error.ts';
@@ -26,6 +27,7 @@ export function insertLeasesSql(
   { binds, jobsFilter }: { binds: boolean; jobsFilter: string },
 ) {
   const $ = (n: number) => `$${from + n}`;
+  const terms = $(binds ? 17 : 14);
   const session = binds
     ? `case when (select flags from current_sessions)[i.session_no] then i.session_no end`
     : 'null::int';
@@ -50,15 +52,16 @@ export function insertLeasesSql(
         select i.*, ${session} as bound_no
           from unnest(${$(0)}::uuid[], ${$(1)}::uuid[], ${$(2)}::int[], ${$(3)}::smallint[], ${$(4)}::bigint[],
                       ${$(5)}::bigint[], ${$(6)}::smallint[], ${$(7)}::smallint[], ${$(8)}::int[], ${$(9)}::text[],
-                      ${$(10)}::int[], ${$(11)}::int[]${binds ? `, ${$(15)}::int[]` : ''})
+                      ${$(10)}::int[], ${$(11)}::int[], ${terms}::jsonb[]${binds ? `, ${$(15)}::int[]` : ''})
             as i(lease_id, job_id, class_id, rank, run_limit_ms, cancel_grace_ms, attempts_max, retry_after,
-                 backoff_ms, name, place, size${binds ? ', session_no' : ''})
+                 backoff_ms, name, place, size, terms${binds ? ', session_no' : ''})
          ${jobsFilter}),
       inserted as (
         insert into ${s}.leases (lease_id, job_id, class_id, rank, run_limit_ms, cancel_grace_ms, attempts_max,
-                                 retry_after, backoff_ms, name, payload, state, attempt, agent_id, epoch, assigned_at)
+                                 retry_after, backoff_ms, name, payload, terms, expires_at, state, attempt, agent_id,
+                                 epoch, assigned_at)
         select i.lease_id, i.job_id, i.class_id, i.rank, i.run_limit_ms, i.cancel_grace_ms, i.attempts_max,
-               i.retry_after, i.backoff_ms, i.name, substring(${$(12)}::bytea from i.place for i.size),
+               i.retry_after, i.backoff_ms, i.name, substring(${$(12)}::bytea from i.place for i.size), i.terms, ${expiresAtSql('i.terms')},
                ${
                  binds
                    ? `(i.bound_no is not null)::int, (i.bound_no is not null)::int, (${$(13)}::text[])[i.bound_no],
@@ -94,6 +97,7 @@ export function insertLeasesValues(
     payloads.bytes,
     ...(sessions ? [textArray(sessions.agentIds), plainArray(sessions.epochs), plainArray(sessions.numbers)] : []),
     earliestEnd(drafts.map((draft) => draft.leaseId)),
+    termsArray(drafts),
   ];
 }
 
@@ -112,9 +116,9 @@ export class EnqueueLeases {
     this.#one = statement(
       'enqueue_one',
       `insert into ${s}.leases (lease_id, job_id, class_id, rank, run_limit_ms, cancel_grace_ms, attempts_max,
-                               retry_after, backoff_ms, name, payload, state, attempt)
+                               retry_after, backoff_ms, name, payload, terms, expires_at, state, attempt)
        select $1::uuid, $2::uuid, $3::int, $4::smallint, $5::bigint, $6::bigint, $7::smallint,
-              $8::smallint, $9::int, $10::text, $11::bytea, 0, 0
+              $8::smallint, $9::int, $10::text, $11::bytea, $13::jsonb, ${expiresAtSql('$13::jsonb')}, 0, 0
         where not exists (
           select from ${s}.lease_history h where h.lease_id = $1::uuid and h.ended_at >= $12::timestamptz)
        returning true as is_stored`,
@@ -168,6 +172,7 @@ export class EnqueueLeases {
       draft.name,
       Buffer.from(buffer, byteOffset, byteLength),
       earliestEnd([leaseId]),
+      storedTerms(draft),
     ]);
     if (stored.length === 0) throw leaseExists(leaseId);
     return [];
@@ -188,7 +193,7 @@ export function assignedFrom(rows: readonly InsertedLease[], entries: readonly E
 function firstAttempt(draft: EnqueueEntry['draft'], bound: SessionRef): AssignedAttempt {
   const { leaseId, payload, requirements, runLimitMs, cancelGraceMs } = draft;
   const { agentId, epoch } = bound;
-  return { leaseId, attempt: 1, agentId, epoch, payload, requirements, runLimitMs, cancelGraceMs };
+  return { leaseId, attempt: 1, agentId, epoch, payload, requirements, runLimitMs, cancelGraceMs, ...termsOf(draft) };
 }
 
 /** `LEASE_EXISTS` for a violation of the leases' primary key. */

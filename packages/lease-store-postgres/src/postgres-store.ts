@@ -222,9 +222,10 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
         }
         throw agentQuarantined(wanted.agentId, outcome.remainingMs);
       },
-      endSession: async (ref, reason, context) => {
+      endSession: async (ref, reason, context, silentMs = 0) => {
         checkSession('session', ref);
-        return transaction(context, (session) => sessions.end(session, ref, reason));
+        checkWhole('silentMs', silentMs, 0, Number.MAX_SAFE_INTEGER);
+        return transaction(context, (session) => sessions.end(session, ref, reason, silentMs));
       },
       recordCondition: async (ref, report, context) => {
         checkSession('session', ref);

@@ -33,11 +33,14 @@ const acceptedState = 2;
  * entry by lease (and by job). An end that is followed by another attempt is one update with its index entries and one
  * row of history. An acceptance whose attempt ends in the same call writes nothing of its own.
  *
+ * Acceptances by which agents go down have a statement and a commit of their own, so that all others need not look.
+ *
  * Each row is decided by the statement that changes it, so that no lock is taken before: if a concurrent wish to cancel
  * changes the decision, the row stays as it is and the write is tried again with a new snapshot.
  */
 export class RecordAttempts {
   readonly #accept: Statement;
+  readonly #goDown: Statement;
   readonly #finish: Statement;
   readonly #any: Statement;
   readonly #settle: Statement;
@@ -58,6 +61,15 @@ export class RecordAttempts {
         update ${s}.leases l set state = ${acceptedState} from w
          where ${bound} and w.outcome = 0 and l.state = 1
         returning w.no, l.job_id, l.class_id)`;
+    this.#goDown = statement(
+      'record_going_down',
+      `with w as (
+         select * from unnest(${keys}) with ordinality as w(lease_id, attempt, agent_id, epoch, no))
+       update ${s}.leases l
+          set state = greatest(l.state, ${acceptedState}), going_down_at = coalesce(l.going_down_at, now())
+         from w where ${bound}
+       returning w.no, null::boolean as final, l.job_id, l.class_id`,
+    );
     const acceptedRows = `select no, null::boolean as final, job_id, class_id from accepted`;
     const ended = (condition: string) => `
       ended as (
@@ -65,19 +77,19 @@ export class RecordAttempts {
          where ${bound} and ${condition}
         returning w.no, w.outcome, w.succeeded, w.reason_code, w.reason_message, w.output_type, w.place, w.size,
                   l.lease_id, l.job_id, l.seq, l.created_at, l.assigned_at, l.epoch, l.class_id, l.attempt, l.rank,
-                  l.state, l.agent_id, l.name, l.excluded),
+                  l.state, l.cancel_code, l.agent_id, l.name, l.excluded),
       kept as (
         insert into ${s}.lease_history (lease_id, job_id, seq, created_at, assigned_at, ended_at, epoch, class_id,
                attempt, rank, outcome, succeeded, cancel_wished, agent_id, name, excluded, reason_code, reason_message,
                output_type, output)
         select lease_id, job_id, seq, created_at, assigned_at, now(), epoch, class_id, attempt, rank, outcome,
-               succeeded, state = 3, agent_id, name, excluded, reason_code, reason_message, output_type,
+               succeeded, state = 3 and cancel_code is null, agent_id, name, excluded, reason_code, reason_message, output_type,
                case when place > 0 then substring($13::bytea from place for size) end
           from ended)`;
     const retried = `
       retried as (
         update ${s}.leases l
-           set state = 0, agent_id = null, epoch = null,
+           set state = 0, agent_id = null, epoch = null, going_down_at = null,
                counted = l.counted + (w.outcome <> 6)::int,
                due_at = case
                  when ${passes} then now() + ${passingRefusalDelayMs} * interval '1 millisecond'
@@ -150,12 +162,19 @@ export class RecordAttempts {
     writes: readonly AttemptWrite[],
     results: (RecordedWrite | undefined)[],
   ): Promise<AttemptGroup[]> {
+    const leaving = groups.filter((group) => group.end === undefined && group.goingDown !== undefined);
+    if (leaving.length > 0 && leaving.length < groups.length) {
+      const others = groups.filter((group) => !leaving.includes(group));
+      const missed = await this.#apply(session, leaving, writes, results);
+      return [...missed, ...(await this.#apply(session, others, writes, results))];
+    }
     // In one order everywhere, so that two calls that meet on the same leases do not deadlock.
     const sorted = [...groups].sort((a, b) => (a.leaseId < b.leaseId ? -1 : 1));
-    const heads = sorted.map((group) => writes[group.end ?? group.first] as AttemptWrite);
+    const heads = sorted.map((group) => writes[group.end ?? group.goingDown ?? group.first] as AttemptWrite);
     const areAcceptances = heads.every((write) => write.kind === 'acceptance');
     const areFinal = heads.every((write) => write.kind === 'end' && !mayRetry(write));
-    const chosen = areAcceptances ? this.#accept : areFinal ? this.#finish : this.#any;
+    const taking = leaving.length > 0 ? this.#goDown : this.#accept;
+    const chosen = areAcceptances ? taking : areFinal ? this.#finish : this.#any;
     const values = areAcceptances ? keysOf(heads) : endValues(heads);
     const rows = await session.run<AppliedRow>(chosen, values);
     const found = new Map(rows.map((row) => [row.no, row]));
@@ -216,6 +235,8 @@ interface AttemptGroup {
   readonly all: number[];
   /** Index of its first end; the end stands for an acceptance in the same call. */
   end: number | undefined;
+  /** Index of its first acceptance by which its agent goes down. */
+  goingDown: number | undefined;
 }
 
 function groupByAttempt(writes: readonly AttemptWrite[]): Map<string, AttemptGroup> {
@@ -226,10 +247,17 @@ function groupByAttempt(writes: readonly AttemptWrite[]): Map<string, AttemptGro
     if (!Number.isSafeInteger(write.attempt) || write.attempt < 1 || write.attempt > 2 ** 31 - 1) return;
     if (!Number.isSafeInteger(write.epoch)) return;
     const key = `${write.leaseId} ${write.attempt} ${write.epoch} ${write.agentId}`;
-    const group = groups.get(key) ?? { leaseId: write.leaseId, first: index, all: [], end: undefined };
+    const group = groups.get(key) ?? {
+      leaseId: write.leaseId,
+      first: index,
+      all: [],
+      end: undefined,
+      goingDown: undefined,
+    };
     groups.set(key, group);
     group.all.push(index);
     if (write.kind === 'end') group.end ??= index;
+    else if (write.goingDown) group.goingDown ??= index;
   });
   return groups;
 }

@@ -3,7 +3,7 @@ import { newestMigration } from './migrations/index.ts';
 import { statement, type Session, type Statement } from './internal/database.ts';
 import { schemaTooNew } from './internal/postgres-error.ts';
 import type { LeaseClasses } from './lease-classes.ts';
-import { loseAttempts, type StrayAttempt } from './lose-attempts.ts';
+import { fateSql, isOverSql, loseAttempts, type StrayAttempt } from './lose-attempts.ts';
 import type { RecordAttempts } from './record-attempts.ts';
 
 /** The liveness of servers, and the end of what dead ones leave. All times are the database's. */
@@ -35,7 +35,8 @@ export class SessionSweep {
     this.#expire = statement(
       'sessions_expire',
       `with dead as materialized (
-         select a.agent_id, a.epoch from ${s}.agents a left join ${s}.servers v on v.server_id = a.server_id
+         select a.agent_id, a.epoch, least(coalesce(v.beat_at, a.opened_at), v.left_at) as heard_at
+           from ${s}.agents a left join ${s}.servers v on v.server_id = a.server_id
           where a.session_id is not null
             and least(coalesce(v.beat_at, a.opened_at) + $1 * interval '1 millisecond', v.left_at)
                   + $2 * interval '1 millisecond' < now()
@@ -43,7 +44,7 @@ export class SessionSweep {
        forgotten as (
          delete from ${s}.servers v where v.beat_at < now() - interval '7 days'
             and not exists (select 1 from ${s}.agents a where a.server_id = v.server_id and a.session_id is not null))
-       update ${s}.agents a set session_id = null, left_at = now() from dead
+       update ${s}.agents a set session_id = null, left_at = now(), away_since = dead.heard_at from dead
         where a.agent_id = dead.agent_id and a.epoch = dead.epoch and a.session_id is not null`,
     );
     // Ephemeral agents that have left. None holds an attempt: those of agents without a session have been ended before.
@@ -62,9 +63,9 @@ export class SessionSweep {
     );
     this.#strays = statement(
       'strays',
-      `select l.lease_id, l.attempt, l.agent_id, l.epoch from ${s}.leases l
-        where l.agent_id is not null and not exists (
-          select 1 from ${s}.agents a where a.agent_id = l.agent_id and a.epoch = l.epoch and a.session_id is not null)
+      `select l.lease_id, l.attempt, l.agent_id, l.epoch, ${fateSql('l', 'a')} as fate
+         from ${s}.leases l left join ${s}.agents a on a.agent_id = l.agent_id and a.epoch = l.epoch
+        where l.agent_id is not null and a.session_id is null and ${isOverSql('l', 'a')}
         limit ${storeLimits.sweepMax}`,
     );
   }

@@ -11,7 +11,14 @@ export type AttemptWrite = SessionRef & {
   readonly leaseId: string;
   readonly attempt: number;
 } & (
-    | { readonly kind: 'acceptance' }
+    | {
+        readonly kind: 'acceptance';
+        /**
+         * The agent goes down because of it: kept until the attempt ends, or a later process of the agent proves the attempt.
+         * See `AbsenceGrant`.
+         */
+        readonly goingDown?: boolean;
+      }
     | {
         readonly kind: 'end';
         readonly outcome: AttemptOutcome;
@@ -44,14 +51,18 @@ export interface BoundAttemptRecord extends AssignedAttempt {
   readonly source: string;
   readonly state: 'offered' | 'accepted' | 'cancelling';
   readonly cancelReason?: string;
+  /** Why it is cancelling, where no person wished it: LEASE_TIMED_OUT. */
+  readonly cancelCode?: string;
   readonly jobId?: string;
 }
 
-/** An attempt that ended because its session did. */
+/** An attempt that ended because its session did, or because its agent stayed away for longer than its lease grants. */
 export interface LostAttempt extends SessionRef {
   readonly leaseId: string;
   readonly attempt: number;
   readonly source: string;
+  /** `lost`, or what the lease's `AbsenceGrant` says. */
+  readonly outcome: 'lost' | 'failed' | 'completed';
   readonly final: boolean;
   readonly jobId?: string;
 }

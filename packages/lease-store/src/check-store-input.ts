@@ -78,6 +78,10 @@ function checkDraft(where: string, draft: LeaseDraft): void {
   checkWhole(`${where}.cancelGraceMs`, draft.cancelGraceMs, 0, runLimitMsMax);
   checkWhole(`${where}.retry.attemptsMax`, draft.retry.attemptsMax, 1, attemptsMax);
   checkWhole(`${where}.retry.backoffMs`, draft.retry.backoffMs, 0, backoffMsMax);
+  if (draft.absence) checkWhole(`${where}.absence.msMax`, draft.absence.msMax, 1, storeLimits.absenceMsMax);
+  for (const [name, limitMs] of Object.entries(draft.timeouts ?? {})) {
+    if (limitMs !== undefined) checkWhole(`${where}.timeouts.${name}`, limitMs, 1, runLimitMsMax);
+  }
   // The stores call it to group leases, and it throws for what is not right; the cache makes this free for repeats.
   leaseClassKey(draft);
 }

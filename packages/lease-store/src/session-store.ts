@@ -12,8 +12,11 @@ export interface NewSession {
   /** Tells two processes with one agent id apart. */
   readonly instanceNonce: string;
   readonly description: AgentDescription;
-  /** What the agent proves that it took, at most 4,096. */
-  readonly proven: readonly { readonly leaseId: string; readonly attempt: number }[];
+  /**
+   * What the agent proves that it took, at most 4,096. `goingDown`: the same process that proves it has said so; otherwise
+   * the agent is back, and what it had said before is over.
+   */
+  readonly proven: readonly { readonly leaseId: string; readonly attempt: number; readonly goingDown?: boolean }[];
 }
 
 /** What opening a session did, in one transaction. */
@@ -68,8 +71,17 @@ export interface SessionStore {
    * AGENT_QUARANTINED with advice `denied`.
    */
   openSession(session: NewSession, context: StoreContext): Promise<OpenedSession>;
-  /** Ends a session if it is current; its attempts end as lost. Repeating it changes nothing. */
-  endSession(session: SessionRef, reason: string, context: StoreContext): Promise<readonly LostAttempt[]>;
+  /**
+   * Ends a session if it is current; its attempts end as lost, but for those whose lease grants the agent an absence that is
+   * not over: {@link sweep} ends them when it is. `silentMs`: how long ago the agent was last heard; absent means just now.
+   * Repeating it changes nothing.
+   */
+  endSession(
+    session: SessionRef,
+    reason: string,
+    context: StoreContext,
+    silentMs?: number,
+  ): Promise<readonly LostAttempt[]>;
   /** Remembers the condition that an agent reports, if the session is current. Called only on change. */
   recordCondition(session: SessionRef, report: ConditionReport, context: StoreContext): Promise<void>;
   /** Replaces what an agent says about itself, if the session is current. Called only on change. */
@@ -80,7 +92,9 @@ export interface SessionStore {
   leave(serverId: string, context: StoreContext): Promise<void>;
   /**
    * Ends the sessions of servers that have not beaten for `serverTtlMs` + `graceMs`, and attempts whose session is no
-   * longer current. At most 1,000 attempts a call; the caller repeats while it gets that many.
+   * longer current: as lost, or, where the lease grants the agent an absence, when that is over and as the grant says. An
+   * absence is counted from when the agent was last heard, and after the death of its server from that one's last beat. At
+   * most 1,000 attempts a call; the caller repeats while it gets that many.
    */
   sweep(
     limits: { readonly serverTtlMs: number; readonly graceMs: number },

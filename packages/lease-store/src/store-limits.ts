@@ -27,6 +27,8 @@ export const storeLimits = {
   /** Longest wait before a further attempt. */
   backoffMsMax: 3_600_000,
   attemptsMax: 20,
+  /** Longest absence that a lease grants to its agent. */
+  absenceMsMax: 30 * 86_400_000,
   /** Agents that a lease excludes; the oldest exclusion is dropped beyond. */
   excludedAgentsMax: 256,
   /** Rows of one page of a list. */

@@ -53,6 +53,8 @@ export type AgentEvent<Report = unknown> =
   | { readonly type: 'journalled'; readonly writeId: number }
   /** A handler has returned. */
   | { readonly type: 'handler-ended'; readonly key: AttemptKey; readonly report: Report }
+  /** The handler of an attempt says that this process ends because of it; answered by `told-going-down`. */
+  | { readonly type: 'going-down'; readonly key: AttemptKey }
   /** The operator wants the agent to stop: finish what runs (`drain`) or stop it (`cancel`). */
   | { readonly type: 'stop-wished'; readonly how: 'drain' | 'cancel' }
   /** The machine is needed for something else, or no longer. */
@@ -62,7 +64,12 @@ export type AgentEvent<Report = unknown> =
 /** What the engine does on the agent, in the order of the list. */
 export type AgentEffect<Report = unknown> =
   /** Open a session with this proof; answered by one of the `session-*` events. */
-  | { readonly type: 'open-session'; readonly proven: readonly AttemptKey[] }
+  | {
+      readonly type: 'open-session';
+      readonly proven: readonly AttemptKey[];
+      /** Those of them of which this process has said that it goes down. */
+      readonly goingDown: readonly AttemptKey[];
+    }
   /** Open a link for the session; answered by `link-opened` or `link-lost`. */
   | { readonly type: 'open-link' }
   | { readonly type: 'close-link' }
@@ -77,10 +84,15 @@ export type AgentEffect<Report = unknown> =
   | { readonly type: 'resume'; readonly key: AttemptKey }
   | { readonly type: 'stop'; readonly key: AttemptKey; readonly cause: StopCause }
   | { readonly type: 'send'; readonly copy: AgentCopy<Report> }
+  /** A server has persisted that the agent goes down because of the attempt: tell its handler. */
+  | { readonly type: 'told-going-down'; readonly key: AttemptKey }
   /** The attempt is settled: remove its folder, logs and resources. */
   | { readonly type: 'forget'; readonly key: AttemptKey }
-  /** Nothing follows: the process ends. `drained`: all work is settled. `fenced`: another machine has this identity. */
-  | { readonly type: 'exit'; readonly reason: 'drained' | 'fenced' | 'quarantined' };
+  /**
+   * Nothing follows: the process ends. `drained`: all work is settled. `going-down`: all but what goes down with the process;
+   * the next one resumes that. `fenced`: another machine has this identity.
+   */
+  | { readonly type: 'exit'; readonly reason: 'drained' | 'going-down' | 'fenced' | 'quarantined' };
 
 /** Times and bounds of the agent's machine. */
 export interface AgentMachineOptions {

@@ -41,6 +41,10 @@ export interface AgentHolding<Report = unknown> extends AttemptKey {
   stopped: StopCause | undefined;
   /** Why it can only be refused, as the engine was told. */
   mustRefuse: RefusalCause | undefined;
+  /** Its handler has said that this process ends because of it. */
+  goingDown: boolean;
+  /** Its handler waits to hear that this is persisted. */
+  awaitsTold: boolean;
   /** The server does not know it: it is dropped as soon as its handler has ended. */
   orphaned: boolean;
 }
@@ -87,6 +91,8 @@ export interface AgentState<Report = unknown> {
   held: number;
   /** How many offers wait for room. */
   waiting: number;
+  /** How many handlers wait to hear that their going down is persisted. */
+  awaiting: number;
   revision: number;
   /** The newest revision that a sent copy had. */
   sentRevision: number;
@@ -134,6 +140,7 @@ export function initialAgentState<Report = unknown>(options: AgentMachineOptions
     undecided: new Set(),
     held: 0,
     waiting: 0,
+    awaiting: 0,
     revision: 0,
     sentRevision: 0,
     farewell: 0,

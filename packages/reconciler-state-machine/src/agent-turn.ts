@@ -35,6 +35,8 @@ export function takeUp<Report>(state: AgentState<Report>, turn: AgentTurn<Report
     offeredAfter: state.applied,
     stopped: undefined,
     mustRefuse: undefined,
+    goingDown: false,
+    awaitsTold: false,
     orphaned: false,
   };
   state.holdings.set(keyString(key), holding);
@@ -82,8 +84,24 @@ export function reconsider<Report>(state: AgentState<Report>, turn: AgentTurn<Re
   }
 }
 
-/** Tells a handler to stop, once; the first cause stands. An attempt that has not started is told right after its start. */
+/** True for an attempt that this process leaves to the next one, whatever ends it. */
+export function goesDown(holding: AgentHolding): boolean {
+  return holding.goingDown && holding.phase === 'running' && !holding.orphaned;
+}
+
+/** Nobody waits any more to hear that the attempt's going down is persisted. */
+export function stopAwaiting(state: AgentState, holding: AgentHolding): void {
+  if (!holding.awaitsTold) return;
+  holding.awaitsTold = false;
+  state.awaiting -= 1;
+}
+
+/**
+ * Tells a handler to stop, once; the first cause stands. An attempt that has not started is told right after its start. One
+ * that goes down is left to the next process: the machine cannot be kept from what it is about to do.
+ */
 export function stop<Report>(turn: AgentTurn<Report>, holding: AgentHolding<Report>, cause: StopCause): void {
+  if ((cause === 'shutting-down' || cause === 'busy') && goesDown(holding)) return;
   if (holding.stopped !== undefined || (holding.phase !== 'running' && holding.phase !== 'accepting')) return;
   holding.stopped = cause;
   if (holding.phase === 'running') turn.effects.push({ type: 'stop', key: keyOf(holding), cause });
@@ -98,6 +116,7 @@ export function stopAll<Report>(state: AgentState<Report>, turn: AgentTurn<Repor
 export function drop<Report>(state: AgentState<Report>, turn: AgentTurn<Report>, holding: AgentHolding<Report>): void {
   if (listed(holding)) turn.dirty = true;
   const journalled = holding.phase !== 'refused';
+  stopAwaiting(state, holding);
   holding.phase = 'dropping';
   state.held -= 1;
   if (journalled) state.queue.push({ kind: 'dropped', key: keyOf(holding) });

@@ -100,6 +100,7 @@ function contradiction(holding: ServerHolding, lease: AgentLease): Complaint | u
     (before === 'finished' && lease.state !== 'finished') ||
     (before === 'refused' && lease.state !== 'refused') ||
     (before === 'accepted' && lease.state === 'refused') ||
+    (before === 'going-down' && lease.state !== 'going-down' && lease.state !== 'finished') ||
     holding.ending?.kind === 'lost';
   if (!backwards) return undefined;
   const was = holding.ending?.kind === 'lost' ? 'absent' : before;
@@ -122,6 +123,11 @@ function applyListed<Report>(
   switch (action) {
     case 'record-acceptance':
       if (before !== 'accepted') queueWrite(state, holding);
+      return undefined;
+    case 'record-going-down':
+      if (before === 'going-down') return undefined;
+      holding.goingDown = true;
+      queueWrite(state, holding);
       return undefined;
     case 'end-reported':
       decideEnd(state, turn, holding, { kind: 'reported', report: lease.report as Report });

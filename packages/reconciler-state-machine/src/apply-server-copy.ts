@@ -1,4 +1,4 @@
-import { consider, drop, forget, listed, stop, takeUp, type AgentTurn } from './agent-turn.ts';
+import { consider, drop, forget, keyOf, listed, stop, stopAwaiting, takeUp, type AgentTurn } from './agent-turn.ts';
 import type { AgentHolding, AgentState } from './agent-state.ts';
 import { keyString } from './attempt-key.ts';
 import type { ServerCopy, ServerLease } from './copies.ts';
@@ -35,6 +35,17 @@ export function applyServerCopy<Report>(state: AgentState<Report>, turn: AgentTu
     state.serverList = list.leases.map(({ leaseId, attempt, state: said }) => ({ leaseId, attempt, state: said }));
   }
   state.applied = copy.revision;
+  if (state.awaiting > 0) tellGoingDowns(state, turn);
+}
+
+/** Tells handlers that the server has persisted that they go down. */
+function tellGoingDowns<Report>(state: AgentState<Report>, turn: AgentTurn<Report>): void {
+  for (const holding of state.holdings.values()) {
+    if (!holding.awaitsTold || holding.orphaned) continue;
+    if (!turn.guards['going-down-told-when-acknowledged'](state.acknowledgedByServer, holding.listedRevision)) continue;
+    stopAwaiting(state, holding);
+    turn.effects.push({ type: 'told-going-down', key: keyOf(holding) });
+  }
 }
 
 function resolves(state: AgentState, turn: AgentTurn, revision: number, digest: string): boolean {
@@ -73,7 +84,8 @@ function applyList<Report>(
 function columnOf(holding: AgentHolding): AgentColumn {
   const { phase } = holding;
   if (phase === 'finished' || phase === 'refused') return phase;
-  return listed(holding) || phase === 'accepting' ? 'accepted' : 'absent-unacknowledged';
+  if (!listed(holding) && phase !== 'accepting') return 'absent-unacknowledged';
+  return holding.goingDown ? 'going-down' : 'accepted';
 }
 
 function applyListed<Report>(
@@ -114,15 +126,18 @@ function applyAbsent<Report>(
     refused: 'refused-kept-until-acknowledged',
     finished: 'finished-kept-until-acknowledged',
     accepted: 'orphan-needs-acknowledged-absence',
+    'going-down': 'orphan-needs-acknowledged-absence',
   } as const;
   const column = columnOf(holding);
-  if (column !== 'accepted' && column !== 'refused' && column !== 'finished') return;
+  if (column === 'absent-unacknowledged' || column === 'absent-acknowledged') return;
   const acknowledged = turn.guards[guard[column]](copy.acknowledged, holding.listedRevision);
   const row: ServerRow = acknowledged ? 'absent-acknowledged' : 'absent-unacknowledged';
   const action = semanticTable[row][column].agent;
   if (action === 'drop') drop(state, turn, holding);
   if (action === 'stop-orphaned') {
     holding.orphaned = true;
+    // Nothing of it is persisted any more; its handler is stopped instead.
+    stopAwaiting(state, holding);
     stop(turn, holding, 'orphaned');
   }
 }

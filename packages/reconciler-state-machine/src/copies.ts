@@ -3,8 +3,11 @@ import type { AttemptKey } from './attempt-key.ts';
 /** Where the server stands with an attempt. */
 export type ServerLeaseState = 'offered' | 'accepted' | 'cancelling';
 
-/** Where the agent stands with an attempt. An attempt that it does not list has no state. */
-export type AgentLeaseState = 'accepted' | 'refused' | 'finished';
+/**
+ * Where the agent stands with an attempt. An attempt that it does not list has no state. `going-down`: accepted, and the
+ * agent's process ends because of it.
+ */
+export type AgentLeaseState = 'accepted' | 'going-down' | 'refused' | 'finished';
 
 /** One attempt in the server's copy. */
 export interface ServerLease extends AttemptKey {

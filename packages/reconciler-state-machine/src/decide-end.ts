@@ -47,9 +47,4 @@ export function settle<Report>(
     key: { leaseId: holding.leaseId, attempt: holding.attempt },
     ending: holding.ending!,
   });
-  if (holding.absenceMsMax > 0 && holding.absenceMsMax === state.absenceMsMax) {
-    let max = 0;
-    for (const other of state.holdings.values()) if (other.state !== 'offered') max = Math.max(max, other.absenceMsMax);
-    state.absenceMsMax = max;
-  }
 }

@@ -116,6 +116,26 @@ export const guardRows = {
     says: 'An agent drops an end only by a copy that acknowledges the revision that reported it.',
     holds: (acknowledged: number, listedRevision: number): boolean => acknowledged >= listedRevision,
   },
+  'going-down-told-when-acknowledged': {
+    invariant: 11,
+    says: 'A handler hears that its going down is persisted only by a copy that acknowledges the revision that said so.',
+    holds: (acknowledged: number, listedRevision: number): boolean => acknowledged >= listedRevision,
+  },
+  'coming-back-undoes-going-down': {
+    invariant: 13,
+    says: 'The store forgets that an agent goes down when another process of it proves the attempt.',
+    holds: (bySameProcess: boolean): boolean => bySameProcess,
+  },
+  'completed-by-absence-needs-going-down': {
+    invariant: 13,
+    says: 'The store ends an attempt as completed by absence only if going down is persisted.',
+    holds: (goingDownPersisted: boolean): boolean => goingDownPersisted,
+  },
+  'start-limit-of-offers': {
+    invariant: 12,
+    says: 'A limit of time to start ends only what the agent is not known to have taken.',
+    holds: (offeredAndUnanswered: boolean): boolean => offeredAndUnanswered,
+  },
   'refused-kept-until-acknowledged': {
     invariant: 2,
     says: 'An agent drops a refusal only by a copy that acknowledges the revision that reported it.',

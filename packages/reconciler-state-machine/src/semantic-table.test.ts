@@ -22,6 +22,7 @@ const columns: readonly AgentColumn[] = [
   'absent-unacknowledged',
   'absent-acknowledged',
   'accepted',
+  'going-down',
   'refused',
   'finished',
 ];
@@ -52,7 +53,7 @@ function serverIn(row: (typeof serverRows)[number]): ServerState<Report> {
 
 function agentCopy(column: AgentColumn): AgentCopy<Report> {
   const leases: AgentLease<Report>[] = [];
-  if (column === 'accepted') leases.push({ ...key, state: column });
+  if (column === 'accepted' || column === 'going-down') leases.push({ ...key, state: column });
   if (column === 'refused' || column === 'finished') leases.push({ ...key, state: column, report: 'r' });
   const acknowledged = column === 'absent-unacknowledged' ? 0 : 1;
   return { sessionId: 's', epoch: 1, revision: 1, acknowledged, wantsWhole: false, list: { kind: 'whole', leases } };
@@ -64,11 +65,13 @@ function seenServerAction(effects: readonly ServerEffect<Report>[]): ServerActio
   if (end !== undefined) return end.reason === 'protocol-violation' ? end.reason : 'none';
   const write = effects.find((effect) => effect.type === 'write')?.writes[0];
   if (write === undefined) return 'keep';
-  if (write.kind === 'acceptance') return 'record-acceptance';
+  if (write.kind === 'acceptance') return write.goingDown ? 'record-going-down' : 'record-acceptance';
   const actions = {
     reported: 'end-reported',
     refused: 'end-refused',
     lost: 'end-lost',
+    // No copy has this for an answer.
+    'not-started': 'none',
     'cancelled-unoffered': 'end-unoffered',
   } as const;
   return actions[write.ending.kind];
@@ -96,7 +99,7 @@ describe('the server does what the table says (I2, I4, I9)', () => {
   });
 });
 
-const agentColumns = ['absent-unacknowledged', 'accepted', 'refused', 'finished'] as const;
+const agentColumns = ['absent-unacknowledged', 'accepted', 'going-down', 'refused', 'finished'] as const;
 
 function tell(agent: AgentState<Report>, ...events: AgentEvent<Report>[]) {
   return events.flatMap((event) => stepAgent(agent, event).effects);
@@ -124,6 +127,7 @@ function agentIn(column: (typeof agentColumns)[number]): AgentState<Report> {
     return agent;
   }
   tell(agent, { type: 'considered', key, cutOff: 'stop' }, { type: 'journalled', writeId: 1 });
+  if (column === 'going-down') tell(agent, { type: 'going-down', key });
   if (column === 'finished') {
     tell(agent, { type: 'handler-ended', key, report: 'done' }, { type: 'journalled', writeId: 2 });
   }

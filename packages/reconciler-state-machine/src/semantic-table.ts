@@ -24,6 +24,8 @@ export type ServerAction =
   /** Nothing changes: it goes on saying what it says. */
   | 'keep'
   | 'record-acceptance'
+  /** Record that the agent goes down because of it, and with that the acceptance. */
+  | 'record-going-down'
   | 'end-reported'
   | 'end-refused'
   | 'end-lost'
@@ -62,6 +64,7 @@ export const semanticTable: Readonly<Record<ServerRow, Readonly<Record<AgentColu
     'absent-unacknowledged': cell('keep', 'consider'),
     'absent-acknowledged': cell('end-lost', 'consider'),
     accepted: cell('record-acceptance', 'keep'),
+    'going-down': cell('record-going-down', 'keep'),
     refused: cell('end-refused', 'keep'),
     finished: cell('end-reported', 'keep'),
   },
@@ -69,6 +72,7 @@ export const semanticTable: Readonly<Record<ServerRow, Readonly<Record<AgentColu
     'absent-unacknowledged': cell('keep', 'none'),
     'absent-acknowledged': cell('end-lost', 'none'),
     accepted: cell('keep', 'keep'),
+    'going-down': cell('record-going-down', 'keep'),
     refused: cell('protocol-violation', 'keep'),
     finished: cell('end-reported', 'keep'),
   },
@@ -77,6 +81,7 @@ export const semanticTable: Readonly<Record<ServerRow, Readonly<Record<AgentColu
     'absent-acknowledged': cell('end-unoffered', 'none'),
     // The agent cannot know what it was never told of.
     accepted: cell('protocol-violation', 'none'),
+    'going-down': cell('protocol-violation', 'none'),
     refused: cell('protocol-violation', 'none'),
     finished: cell('protocol-violation', 'none'),
   },
@@ -84,6 +89,7 @@ export const semanticTable: Readonly<Record<ServerRow, Readonly<Record<AgentColu
     'absent-unacknowledged': cell('keep', 'none'),
     'absent-acknowledged': cell('end-lost', 'none'),
     accepted: cell('keep', 'stop-cancelled'),
+    'going-down': cell('record-going-down', 'stop-cancelled'),
     refused: cell('end-refused', 'keep'),
     // The agent was first: its result is kept, the wish stays visible.
     finished: cell('end-reported', 'keep'),
@@ -92,6 +98,7 @@ export const semanticTable: Readonly<Record<ServerRow, Readonly<Record<AgentColu
     'absent-unacknowledged': cell('none', 'none'),
     'absent-acknowledged': cell('none', 'none'),
     accepted: cell('none', 'keep'),
+    'going-down': cell('none', 'keep'),
     refused: cell('none', 'keep'),
     finished: cell('none', 'keep'),
   },
@@ -99,6 +106,7 @@ export const semanticTable: Readonly<Record<ServerRow, Readonly<Record<AgentColu
     'absent-unacknowledged': cell('none', 'none'),
     'absent-acknowledged': cell('none', 'none'),
     accepted: cell('none', 'stop-orphaned'),
+    'going-down': cell('none', 'stop-orphaned'),
     refused: cell('none', 'drop'),
     finished: cell('none', 'drop'),
   },

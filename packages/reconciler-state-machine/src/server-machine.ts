@@ -8,12 +8,19 @@ export type AttemptEnding<Report = unknown> =
   | { readonly kind: 'refused'; readonly report: Report }
   /** The agent does not have it and had the chance to: it may have run. */
   | { readonly kind: 'lost' }
+  /** Nobody took it in time: the agent may be about to. */
+  | { readonly kind: 'not-started' }
   /** Cancelled before the agent was ever told of it. */
   | { readonly kind: 'cancelled-unoffered' };
 
 /** A change that must be persisted, fenced by the session's epoch, before anything that follows from it is said. */
 export type ServerWrite<Report = unknown> =
-  | { readonly kind: 'acceptance'; readonly key: AttemptKey }
+  | {
+      readonly kind: 'acceptance';
+      readonly key: AttemptKey;
+      /** The agent goes down because of it. */
+      readonly goingDown?: true;
+    }
   | {
       readonly kind: 'end';
       readonly key: AttemptKey;
@@ -25,8 +32,8 @@ export type ServerWrite<Report = unknown> =
 /** An attempt that the store has bound to this session. */
 export interface BoundAttempt extends AttemptKey {
   readonly state: ServerLeaseState;
-  /** How long the agent may be away while it holds this attempt; absent means no longer than any session. */
-  readonly absenceMsMax?: number;
+  /** How long an offer of it may wait for the agent to take it; absent means as long as the session lasts. */
+  readonly startMsMax?: number;
 }
 
 /** Why a server ends a session. */
@@ -37,8 +44,8 @@ export type SessionEnd =
 export type ServerEvent<Report = unknown> =
   /** The store's whole list of attempts of this epoch; nothing is sent before it. Exactly once. */
   | { readonly type: 'loaded'; readonly attempts: readonly BoundAttempt[]; readonly nowMs: number }
-  /** The store has bound new attempts to this epoch. */
-  | { readonly type: 'assigned'; readonly attempts: readonly BoundAttempt[] }
+  /** The store has bound new attempts to this epoch. `nowMs`: absent where none of them has a time to start in. */
+  | { readonly type: 'assigned'; readonly attempts: readonly BoundAttempt[]; readonly nowMs?: number }
   /** The store has recorded that an attempt is no longer wanted. Unknown keys are ignored. */
   | { readonly type: 'cancel-wished'; readonly key: AttemptKey }
   /** The agent has opened a link (a stream or a poll) for this session. */

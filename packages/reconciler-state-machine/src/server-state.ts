@@ -7,7 +7,10 @@ import type { AttemptEnding, ServerMachineOptions, ServerWrite } from './server-
 export interface ServerHolding<Report = unknown> extends AttemptKey {
   /** As persisted, and as the next copy says. */
   state: ServerLeaseState;
-  readonly absenceMsMax: number;
+  /** When an offer that was not taken ends as not started; undefined for never. */
+  startDueMs: number | undefined;
+  /** The agent goes down because of it, as it said in this session. */
+  goingDown: boolean;
   /** The server's revision that first listed it in this session. */
   readonly listedRevision: number;
   /** True if a copy that was sent may have listed it, in this session or an earlier one. */
@@ -72,8 +75,8 @@ export interface ServerState<Report = unknown> {
   nowMs: number;
   lastHeardMs: number;
   lastSentMs: number;
-  /** The longest absence that an accepted attempt grants to the agent. */
-  absenceMsMax: number;
+  /** When the first offer ends as not started; Infinity for never. It may be early: what is due is looked for then. */
+  startDueMs: number;
 }
 
 /** A session of which nothing is known yet: the first event is `loaded`. */
@@ -99,12 +102,12 @@ export function initialServerState<Report = unknown>(options: ServerMachineOptio
     nowMs: 0,
     lastHeardMs: 0,
     lastSentMs: 0,
-    absenceMsMax: 0,
+    startDueMs: Infinity,
   };
 }
 
 /** When the next `tick` is due, on the clock of the events; undefined for never. */
 export function nextServerDeadlineMs(state: ServerState): number | undefined {
   if (state.phase !== 'active') return undefined;
-  return state.lastHeardMs + state.options.sessionTimeoutMs + state.absenceMsMax;
+  return Math.min(state.lastHeardMs + state.options.sessionTimeoutMs, state.startDueMs);
 }

@@ -99,7 +99,7 @@ describe('an attempt on the agent', () => {
     ] as const;
     expect(tell(agent, { type: 'restored', attempts, nowMs: 0 })).toEqual([
       { type: 'resume', key: keyA },
-      { type: 'open-session', proven: [keyA, { leaseId: 'b', attempt: 2 }] },
+      { type: 'open-session', proven: [keyA, { leaseId: 'b', attempt: 2 }], goingDown: [] },
     ]);
     tell(agent, opened);
     expect(tell(agent, { type: 'link-opened', nowMs: 0 })).toMatchObject([

@@ -8,11 +8,13 @@ import {
   considerWaiting,
   drop,
   forget,
+  goesDown,
   keyOf,
   listed,
   reconsider,
   stop,
   stopAll,
+  stopAwaiting,
   type AgentTurn,
 } from './agent-turn.ts';
 import { listDigestText } from './list-digest.ts';
@@ -83,6 +85,8 @@ function applyAgentEvent<Report>(state: AgentState<Report>, turn: AgentTurn<Repo
       return journalled(state, turn, event.writeId);
     case 'handler-ended':
       return handlerEnded(state, turn, state.holdings.get(keyString(event.key)), event.report);
+    case 'going-down':
+      return goDown(state, turn, state.holdings.get(keyString(event.key)));
     case 'stop-wished':
       // A second wish can only be stronger.
       if (state.stopping !== 'cancel') state.stopping = event.how;
@@ -117,6 +121,8 @@ function restore<Report>(
       offeredAfter: 0,
       stopped: undefined,
       mustRefuse: undefined,
+      goingDown: false,
+      awaitsTold: false,
       orphaned: false,
     };
     state.holdings.set(keyString(attempt), holding);
@@ -136,10 +142,13 @@ function openSession<Report>(state: AgentState<Report>, turn: AgentTurn<Report>)
   if (state.link !== 'none' && state.link !== 'away') turn.effects.push({ type: 'close-link' });
   state.link = 'none';
   const proven = [];
+  const goingDown = [];
   for (const holding of state.holdings.values()) {
-    if (holding.phase !== 'dropping' && !holding.orphaned) proven.push(keyOf(holding));
+    if (holding.phase === 'dropping' || holding.orphaned) continue;
+    proven.push(keyOf(holding));
+    if (goesDown(holding)) goingDown.push(keyOf(holding));
   }
-  turn.effects.push({ type: 'open-session', proven });
+  turn.effects.push({ type: 'open-session', proven, goingDown });
 }
 
 /** The engine adds the jitter. */
@@ -238,6 +247,21 @@ function begin<Report>(state: AgentState<Report>, turn: AgentTurn<Report>, holdi
   if (holding.stopped !== undefined) turn.effects.push({ type: 'stop', key: keyOf(holding), cause: holding.stopped });
 }
 
+/** The next copy says so; what it covers is persisted when it is acknowledged. */
+function goDown<Report>(
+  state: AgentState<Report>,
+  turn: AgentTurn<Report>,
+  holding: AgentHolding<Report> | undefined,
+): void {
+  if (holding?.phase !== 'running' || holding.goingDown) return;
+  holding.goingDown = true;
+  holding.awaitsTold = true;
+  holding.listedRevision = state.revision + 1;
+  state.awaiting += 1;
+  turn.dirty = true;
+  turn.urgent = true;
+}
+
 function handlerEnded<Report>(
   state: AgentState<Report>,
   turn: AgentTurn<Report>,
@@ -246,6 +270,7 @@ function handlerEnded<Report>(
 ): void {
   if (holding?.phase !== 'running') return;
   if (holding.orphaned) return drop(state, turn, holding);
+  stopAwaiting(state, holding);
   holding.report = report;
   holding.phase = 'ending';
   state.queue.push({ kind: 'finished', key: keyOf(holding), report });
@@ -302,7 +327,11 @@ function tick<Report>(state: AgentState<Report>, turn: AgentTurn<Report>): void 
 
 /** Cuts the next journal write, then builds the copy, then looks whether everything is done. */
 function conclude<Report>(state: AgentState<Report>, turn: AgentTurn<Report>): void {
-  if (state.stopping !== 'no' && state.farewell === 0) turn.heartbeat = true;
+  if (state.stopping !== 'no') {
+    if (state.farewell === 0) turn.heartbeat = true;
+    // The process ends now: what else runs would only be cut off.
+    if (anyGoesDown(state)) stopAll(state, turn, 'shutting-down');
+  }
   if (state.phase === 'session' && turn.dirty) {
     state.revision += 1;
     state.listRevision = state.revision;
@@ -338,7 +367,7 @@ function sendAgentCopy<Report>(state: AgentState<Report>, turn: AgentTurn<Report
     if (phase === 'finished' || phase === 'refused') {
       leases.push({ leaseId, attempt, state: phase, report: holding.report as Report });
     } else {
-      leases.push({ leaseId, attempt, state: 'accepted' });
+      leases.push({ leaseId, attempt, state: holding.goingDown ? 'going-down' : 'accepted' });
     }
   }
   const copy: AgentCopy<Report> = {
@@ -364,6 +393,11 @@ function sendAgentCopy<Report>(state: AgentState<Report>, turn: AgentTurn<Report
   turn.effects.push({ type: 'send', copy });
 }
 
+function anyGoesDown(state: AgentState): boolean {
+  for (const holding of state.holdings.values()) if (goesDown(holding)) return true;
+  return false;
+}
+
 function leave<Report>(state: AgentState<Report>, turn: AgentTurn<Report>): void {
   if (state.journalling !== undefined) return;
   if (state.phase === 'leaving') {
@@ -372,7 +406,15 @@ function leave<Report>(state: AgentState<Report>, turn: AgentTurn<Report>): void
     turn.effects.push({ type: 'exit', reason: state.leaving === 'quarantined' ? 'quarantined' : 'fenced' });
     return;
   }
-  if (state.stopping === 'no' || state.phase === 'restoring' || state.holdings.size > 0) return;
+  if (state.stopping === 'no' || state.phase === 'restoring') return;
+  if (anyGoesDown(state)) {
+    // It does not wait for the server: the network may be gone before the machine is.
+    for (const holding of state.holdings.values()) if (!goesDown(holding) && holding.phase !== 'waiting') return;
+    state.phase = 'exited';
+    turn.effects.push({ type: 'exit', reason: 'going-down' });
+    return;
+  }
+  if (state.holdings.size > 0) return;
   const heard = state.farewell > 0 && state.acknowledgedByServer >= state.farewell;
   if (state.link === 'up' && !heard) return;
   state.phase = 'exited';

@@ -14,6 +14,7 @@ const options: ServerMachineOptions = {
   digest: (text) => `#${text}`,
 };
 const keyA = { leaseId: 'a', attempt: 1 };
+const keyB = { leaseId: 'b', attempt: 1 };
 
 function session(): ServerState<string> {
   const state = initialServerState<string>(options);
@@ -151,16 +152,44 @@ describe('a session of the server', () => {
     expect(effects).toMatchObject([{ type: 'end-session', reason: 'protocol-violation' }]);
   });
 
-  test('expiry waits for the longest absence that an accepted attempt grants', () => {
+  test('an offer that nobody takes in time ends, and its end is told when it is persisted (I12)', () => {
     const state = session();
-    stepServer(state, { type: 'assigned', attempts: [{ ...keyA, state: 'offered', absenceMsMax: 1000 }] });
-    expect(nextServerDeadlineMs(state)).toBe(100);
-    receive(state, copyOf(1, 2, [{ ...keyA, state: 'accepted' }]));
+    stepServer(state, {
+      type: 'assigned',
+      attempts: [
+        { ...keyA, state: 'offered', startMsMax: 30 },
+        { ...keyB, state: 'offered', startMsMax: 20 },
+      ],
+      nowMs: 5,
+    });
+    expect(nextServerDeadlineMs(state)).toBe(25);
+    receive(state, copyOf(1, 1, [{ ...keyB, state: 'accepted' }]));
     stepServer(state, { type: 'written', writeId: 1, result: 'persisted' });
-    expect(nextServerDeadlineMs(state)).toBe(1100);
-    receive(state, copyOf(2, 2, [{ ...keyA, state: 'finished', report: 'r' }]));
-    stepServer(state, { type: 'written', writeId: 2, result: 'persisted' });
+    // B was taken: nothing is due but A.
+    expect(stepServer(state, { type: 'tick', nowMs: 25 }).effects).toEqual([]);
+    expect(nextServerDeadlineMs(state)).toBe(35);
+    const [write] = stepServer(state, { type: 'tick', nowMs: 35 }).effects;
+    expect(write).toMatchObject({ type: 'write', writes: [{ key: keyA, ending: { kind: 'not-started' } }] });
+    // The agent takes it just now: its acceptance is not recorded any more, and it will find that it has an orphan.
+    const late = [keyA, keyB].map((key) => ({ ...key, state: 'accepted' as const }));
+    expect(receive(state, copyOf(2, 1, late)).map(({ type }) => type)).not.toContain('write');
+    const { effects } = stepServer(state, { type: 'written', writeId: 2, result: 'persisted' });
+    expect(effects).toContainEqual({ type: 'settled', key: keyA, ending: { kind: 'not-started' } });
     expect(nextServerDeadlineMs(state)).toBe(100);
+  });
+
+  test('that the agent goes down is written once, and acknowledged when it is persisted (I7, I11)', () => {
+    const state = session();
+    stepServer(state, { type: 'assigned', attempts: [{ ...keyA, state: 'offered' }] });
+    const going = [{ ...keyA, state: 'going-down' as const }];
+    const [write] = receive(state, copyOf(1, 2, going));
+    expect(write).toMatchObject({ type: 'write', writes: [{ kind: 'acceptance', key: keyA, goingDown: true }] });
+    expect(state.persisted).toBe(0);
+    stepServer(state, { type: 'written', writeId: 1, result: 'persisted' });
+    expect(state.persisted).toBe(1);
+    expect(receive(state, copyOf(2, 3, going)).map(({ type }) => type)).not.toContain('write');
+    const back = receive(state, copyOf(3, 3, [{ ...keyA, state: 'accepted' }]));
+    expect(back).toMatchObject([{ type: 'end-session', reason: 'protocol-violation' }]);
   });
 
   test('answers the first copy on a link, also when it spoke just now', () => {

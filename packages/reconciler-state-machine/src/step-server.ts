@@ -5,7 +5,7 @@ import { allGuards } from './guards.ts';
 import { listDigestText } from './list-digest.ts';
 import { applyAgentCopy } from './apply-agent-copy.ts';
 import type { BoundAttempt, ServerEffect, ServerEvent, ServerWrite, SessionEnd } from './server-machine.ts';
-import { nextServerDeadlineMs, type ServerHolding, type ServerState } from './server-state.ts';
+import type { ServerHolding, ServerState } from './server-state.ts';
 
 /** What a step leaves: the same state object, changed, and what to do, in order. */
 export interface ServerStep<Report = unknown> {
@@ -45,7 +45,7 @@ function applyServerEvent<Report>(
   turn: ServerTurn<Report>,
   event: ServerEvent<Report>,
 ): void {
-  if ('nowMs' in event) state.nowMs = event.nowMs;
+  if ('nowMs' in event && event.nowMs !== undefined) state.nowMs = event.nowMs;
   switch (event.type) {
     case 'loaded':
       return load(state, turn, event.attempts);
@@ -101,7 +101,9 @@ function hold<Report>(
     leaseId: attempt.leaseId,
     attempt: attempt.attempt,
     state: attempt.state,
-    absenceMsMax: attempt.absenceMsMax ?? 0,
+    // What an earlier session told the agent of, it took: an agent proves nothing else.
+    startDueMs: sent || attempt.startMsMax === undefined ? undefined : state.nowMs + attempt.startMsMax,
+    goingDown: false,
     listedRevision: state.revision + 1,
     sent,
     agentState: undefined,
@@ -111,7 +113,7 @@ function hold<Report>(
   state.holdings.set(key, holding);
   turn.dirty = true;
   turn.urgent = true;
-  if (holding.state !== 'offered') state.absenceMsMax = Math.max(state.absenceMsMax, holding.absenceMsMax);
+  if (holding.startDueMs !== undefined) state.startDueMs = Math.min(state.startDueMs, holding.startDueMs);
   // Cancelled between its assignment and this event: the agent never has to hear of it.
   if (holding.state === 'cancelling') wishCancel(state, turn, holding);
 }
@@ -177,17 +179,33 @@ function written<Report>(
       if (write.ending.kind === 'reported' || write.ending.kind === 'refused') turn.urgent = true;
     } else if (holding.state === 'offered') {
       holding.state = 'accepted';
-      state.absenceMsMax = Math.max(state.absenceMsMax, holding.absenceMsMax);
       turn.dirty = true;
     }
   }
 }
 
 function expire(state: ServerState, turn: ServerTurn): void {
-  const deadlineMs = nextServerDeadlineMs(state);
-  if (deadlineMs === undefined || state.nowMs < deadlineMs) return;
+  if (state.phase !== 'active') return;
+  if (state.nowMs >= state.startDueMs) endNotStarted(state, turn);
+  if (state.nowMs < state.lastHeardMs + state.options.sessionTimeoutMs) return;
   const silenceMs = state.nowMs - state.lastHeardMs;
   endServerSession(state, turn, 'expired', `The agent has been silent for ${silenceMs} ms.`);
+}
+
+/**
+ * Ends offers that nobody took in time. It is no absence that counts: like an expiry it ends the attempt whatever the agent
+ * does, which hears of it as of an offer that was taken back, or, if it has just started, as of an orphan.
+ */
+function endNotStarted(state: ServerState, turn: ServerTurn): void {
+  state.startDueMs = Infinity;
+  for (const holding of state.holdings.values()) {
+    const { startDueMs } = holding;
+    if (startDueMs === undefined || holding.ending !== undefined) continue;
+    if (!turn.guards['start-limit-of-offers'](holding.agentState === undefined && holding.state === 'offered'))
+      continue;
+    if (state.nowMs < startDueMs) state.startDueMs = Math.min(state.startDueMs, startDueMs);
+    else decideEnd(state, turn, holding, { kind: 'not-started' });
+  }
 }
 
 function endServerSession(state: ServerState, turn: ServerTurn, reason: SessionEnd, message: string): void {
@@ -222,7 +240,9 @@ function cutWrite<Report>(state: ServerState<Report>, turn: ServerTurn<Report>):
   const writes = holdings.map((holding): ServerWrite<Report> => {
     holding.queued = false;
     const key = { leaseId: holding.leaseId, attempt: holding.attempt };
-    if (holding.ending === undefined) return { kind: 'acceptance', key };
+    if (holding.ending === undefined) {
+      return holding.goingDown ? { kind: 'acceptance', key, goingDown: true } : { kind: 'acceptance', key };
+    }
     return { kind: 'end', key, ending: holding.ending, cancelWished: holding.state === 'cancelling' };
   });
   const writeId = state.nextWriteId++;

@@ -45,7 +45,9 @@ const agent = createLeaseAgent(
 process.on('SIGTERM', () => void agent.drain());
 try {
   await agent.start();
-  process.exitCode = { drained: 0, unsettled: 1, fenced: 3, quarantined: 4 }[await agent.done];
+  process.exitCode = { drained: 0, unsettled: 1, fenced: 3, quarantined: 4, 'going-down': 5, 'handing-over': 6 }[
+    await agent.done
+  ];
 } catch (error) {
   console.error(error);
   process.exitCode = 2;

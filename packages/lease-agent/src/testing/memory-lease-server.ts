@@ -36,6 +36,8 @@ export interface MemoryAttempt extends AttemptKey {
   readonly runLimitMs: number | undefined;
   readonly cancelGraceMs: number;
   state: 'offered' | 'accepted' | 'cancelling';
+  /** The agent has said that it goes down because of it. */
+  goingDown: boolean;
   /** The session's epoch that it is bound to; 0 for none yet. */
   epoch: number;
   /** Set once. */
@@ -122,6 +124,7 @@ export class MemoryLeaseServer implements LeaseEndpoint {
       runLimitMs: options.runLimitMs,
       cancelGraceMs: options.cancelGraceMs ?? 1_000,
       state: 'offered',
+      goingDown: false,
       epoch: 0,
       ending: undefined,
     };
@@ -206,6 +209,7 @@ export class MemoryLeaseServer implements LeaseEndpoint {
       if (attempt.epoch === 0) fresh.push(attempt);
       else if (proven.has(name)) {
         attempt.epoch = epoch;
+        attempt.goingDown &&= request.goingDown.some((key) => keyString(key) === name);
         bound.push(attempt);
       } else this.end(attempt, { kind: 'lost' });
     }

@@ -16,6 +16,7 @@ import {
   keyString,
   nextServerDeadlineMs,
   stepServerBatch,
+  type AgentLeaseState,
   type BoundAttempt,
   type ServerCopy,
   type ServerEvent,
@@ -97,7 +98,7 @@ export class MemorySession {
               leaseId: lease.leaseId,
               attempt: lease.attempt,
               state: agentStates[lease.state]!,
-              ...(lease.state === AgentState.ACCEPTED ? {} : { report: lease }),
+              ...(lease.state === AgentState.REFUSED || lease.state === AgentState.FINISHED ? { report: lease } : {}),
             })),
           };
     this.dispatch({ type: 'copy-received', copy: { ...header, list }, nowMs: performance.now() });
@@ -114,7 +115,10 @@ export class MemorySession {
             const attempt = this.#server.attempts.get(keyString(write.key));
             if (!attempt) continue;
             if (write.kind === 'end') this.#server.end(attempt, write.ending);
-            else if (attempt.state === 'offered') attempt.state = 'accepted';
+            else {
+              if (attempt.state === 'offered') attempt.state = 'accepted';
+              attempt.goingDown ||= write.goingDown === true;
+            }
           }
           this.#events.push({ type: 'written', writeId: effect.writeId, result: 'persisted' });
         } else if (effect.type === 'send') {
@@ -191,8 +195,9 @@ const serverStates = {
   cancelling: ServerState.CANCELLING,
 } as const;
 
-const agentStates: Readonly<Record<number, 'accepted' | 'refused' | 'finished'>> = {
+const agentStates: Readonly<Record<number, AgentLeaseState>> = {
   [AgentState.ACCEPTED]: 'accepted',
+  [AgentState.GOING_DOWN]: 'going-down',
   [AgentState.REFUSED]: 'refused',
   [AgentState.FINISHED]: 'finished',
 };

@@ -12,6 +12,8 @@ export interface TestLeaseContext extends AsyncDisposable {
   readonly progress: readonly { readonly percent: number; readonly message: string }[];
   /** Names of the logs that the handler said it had completed. */
   readonly completedLogs: ReadonlySet<string>;
+  /** How the handler has spoken of its process's end: nothing, `goingDown`, then `handOver`. */
+  readonly leaving: 'no' | 'going-down' | 'handing-over';
   /** Asks the handler to stop, as an agent would. */
   stop(reason: StopReason): void;
 }
@@ -24,6 +26,7 @@ export async function createTestLeaseContext(overrides: Partial<LeaseContext> = 
   const stop = new AbortController();
   const progress: { percent: number; message: string }[] = [];
   const completedLogs = new Set<string>();
+  let leaving: TestLeaseContext['leaving'] = 'no';
   const context: LeaseContext = {
     leaseId: '00000000-0000-4000-8000-000000000001',
     attempt: 1,
@@ -32,6 +35,7 @@ export async function createTestLeaseContext(overrides: Partial<LeaseContext> = 
     signal: stop.signal,
     cancelGraceMs: 2_000,
     resources: { cores: 1 },
+    bootId: 'test-boot',
     clock: systemClock,
     logger: silentLogger,
     progress: (percent, message = '') => void progress.push({ percent, message }),
@@ -50,6 +54,13 @@ export async function createTestLeaseContext(overrides: Partial<LeaseContext> = 
         },
       };
     },
+    goingDown: async () => {
+      if (leaving === 'no') leaving = 'going-down';
+    },
+    handOver: () => {
+      leaving = 'handing-over';
+    },
+    connected: async () => undefined,
     ...overrides,
   };
   await mkdir(join(folder, 'logs'));
@@ -57,6 +68,9 @@ export async function createTestLeaseContext(overrides: Partial<LeaseContext> = 
     context,
     progress,
     completedLogs,
+    get leaving() {
+      return leaving;
+    },
     stop: (reason) => stop.abort(reason),
     [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }),
   };

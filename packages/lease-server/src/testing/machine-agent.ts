@@ -26,12 +26,16 @@ import {
   type AgentCopy,
   type AgentEffect,
   type AgentEvent,
+  type AgentLeaseState,
   type AttemptKey,
   type JournalledAttempt,
   type ServerCopy,
   type ServerLeaseState,
 } from '@drover/reconciler-state-machine';
 import { listDigest } from '../wire-copies.ts';
+
+const liveState = (state: AgentLeaseState): WireAgentState =>
+  state === 'going-down' ? WireAgentState.GOING_DOWN : WireAgentState.ACCEPTED;
 
 /** An agent for tests: the real machine, with handlers that a test ends by hand and a journal in memory. */
 export interface MachineAgentOptions {
@@ -182,7 +186,7 @@ export class MachineAgent {
   #perform(effect: AgentEffect<WireAgentLease>): void {
     switch (effect.type) {
       case 'open-session':
-        return void this.#openSession(effect.proven);
+        return void this.#openSession(effect.proven, effect.goingDown);
       case 'open-link':
         return void this.#openLink();
       case 'close-link':
@@ -226,7 +230,7 @@ export class MachineAgent {
     this.dispatch({ type: 'considered', key, refusal: report });
   }
 
-  async #openSession(proven: readonly AttemptKey[]): Promise<void> {
+  async #openSession(proven: readonly AttemptKey[], goingDown: readonly AttemptKey[]): Promise<void> {
     const sentAtMs = this.#clock.monotonicMs();
     const { agentId, instanceNonce = 'nonce-1', description = {} } = this.#options;
     try {
@@ -238,6 +242,7 @@ export class MachineAgent {
             typeof AgentDescriptionSchema
           >,
           proven: [...proven],
+          goingDown: [...goingDown],
         }),
         this.context,
       );
@@ -342,8 +347,8 @@ export class MachineAgent {
                 case: 'leases',
                 value: create(AgentLeaseListSchema, {
                   leases: copy.list.leases.map(
-                    ({ leaseId, attempt, report }) =>
-                      report ?? create(AgentLeaseSchema, { leaseId, attempt, state: WireAgentState.ACCEPTED }),
+                    ({ leaseId, attempt, state, report }) =>
+                      report ?? create(AgentLeaseSchema, { leaseId, attempt, state: liveState(state) }),
                   ),
                 }),
               },

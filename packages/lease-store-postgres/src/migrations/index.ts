@@ -6,6 +6,7 @@ import { accessMigration } from './0005-access.ts';
 import { poolsMigration } from './0006-pools.ts';
 import { enrolmentMigration } from './0007-enrolment.ts';
 import { submittersMigration } from './0008-submitters.ts';
+import { absenceMigration } from './0009-absence.ts';
 import type { Migration } from './migration.ts';
 
 /** All migrations, by id. A new one is added at the end. */
@@ -18,6 +19,7 @@ export const migrations: readonly Migration[] = [
   poolsMigration,
   enrolmentMigration,
   submittersMigration,
+  absenceMigration,
 ];
 
 /** The newest migration that this version knows. */

@@ -10,6 +10,7 @@ export function memoryAttemptStore(data: MemoryData): AttemptStore {
     if (!lease) return settled(data, write);
     if (write.kind === 'acceptance') {
       if (lease.state === 'offered') lease.state = 'accepted';
+      if (write.goingDown) lease.goingDown = true;
       return { result: 'persisted', ...(lease.jobId === undefined ? {} : { jobId: lease.jobId }) };
     }
     const reason = write.reason && {

@@ -1,5 +1,5 @@
 import type { Any } from '@bufbuild/protobuf/wkt';
-import type { AssignedAttempt, Clock, LeaseDraft, LeaseRequirements } from '@drover/lease-kit';
+import type { AbsenceGrant, AssignedAttempt, Clock, LeaseDraft, LeaseRequirements } from '@drover/lease-kit';
 import type { AgentDescription } from '@drover/lease-protocol';
 import type { AgentSettings } from '../agent-settings-store.ts';
 import type { AttemptOutcome, AttemptWriteResult, LostAttempt } from '../attempt-store.ts';
@@ -36,6 +36,9 @@ export interface MemoryLease {
   dueAtMs: number;
   counted: number;
   cancelReason: string | undefined;
+  cancelCode: string | undefined;
+  goingDown: boolean;
+  readonly expiresAtMs: number;
   excluded: readonly string[];
   readonly attempts: EndedMemoryAttempt[];
   output: Any | undefined;
@@ -55,6 +58,9 @@ export interface MemoryAgent {
   /** When its last session ended; undefined while it has one. */
   leftAtMs: number | undefined;
   takeoversAtMs: readonly number[];
+  /** While it has no session: since when it was not heard of. */
+  awaySinceMs: number;
+  drain: { readonly source: string; readonly reason: string; readonly untilMs: number } | undefined;
 }
 
 /** A job. */
@@ -88,6 +94,11 @@ export interface MemoryClass {
   readonly requirements: LeaseRequirements;
   readonly submitter: string;
 }
+
+const neverReturned = {
+  code: 'AGENT_NEVER_RETURNED',
+  message: 'The agent stayed away for longer than this lease allows.',
+};
 
 /** Ended leases that are kept, the newest ones. */
 const endedLeasesMax = 10_000;
@@ -164,6 +175,9 @@ export class MemoryData {
       dueAtMs: 0,
       counted: 0,
       cancelReason: undefined,
+      cancelCode: undefined,
+      goingDown: false,
+      expiresAtMs: this.clock.wallMs() + (draft.timeouts?.leaseMsMax ?? Infinity),
       excluded: [],
       attempts: [],
       output: undefined,
@@ -185,11 +199,17 @@ export class MemoryData {
   /** The bound attempt of a lease, as it is handed out. */
   assigned(lease: MemoryLease): AssignedAttempt[] {
     if (!lease.bound) return [];
-    const { leaseId, payload, requirements, submitter, runLimitMs, cancelGraceMs } = lease.draft;
+    const { leaseId, payload, requirements, submitter, runLimitMs, cancelGraceMs, absence, timeouts } = lease.draft;
     const { agentId, epoch } = lease.bound;
     const { attempt } = lease;
-    const assigned = { leaseId, attempt, agentId, epoch, payload, requirements, runLimitMs, cancelGraceMs };
-    return [submitter === undefined ? assigned : { ...assigned, submitter }];
+    return [
+      {
+        ...{ leaseId, attempt, agentId, epoch, payload, requirements, runLimitMs, cancelGraceMs },
+        ...(submitter === undefined ? {} : { submitter }),
+        ...(absence ? { absence } : {}),
+        ...(timeouts && Object.keys(timeouts).length > 0 ? { timeouts } : {}),
+      },
+    ];
   }
 
   /** The lease whose current attempt is bound to exactly this session. */
@@ -221,6 +241,7 @@ export class MemoryData {
       ...(end.reason ? { reason: end.reason } : {}),
     });
     lease.bound = undefined;
+    lease.goingDown = false;
     if (end.outcome !== 'refused') lease.counted += 1;
     if (decision.final) {
       lease.output = end.output;
@@ -252,19 +273,38 @@ export class MemoryData {
     if (job?.leases.every(({ draft }) => !this.leases.has(draft.leaseId))) this.jobs.delete(job.jobId);
   }
 
-  /** Ends attempts whose session has gone. */
+  /** What a lease grants to the agent that stays away with its accepted attempt. */
+  grantOf(lease: MemoryLease): AbsenceGrant | undefined {
+    const { bound, draft, state, goingDown } = lease;
+    const agent = bound && this.agents.get(bound.agentId);
+    const isTaken = state === 'accepted' || goingDown;
+    return isTaken && agent?.epoch === bound?.epoch ? draft.absence : undefined;
+  }
+
+  /** False while the agent may still stay away with the attempt. */
+  isAwayTooLong(lease: MemoryLease): boolean {
+    const grant = this.grantOf(lease);
+    const agent = lease.bound && this.agents.get(lease.bound.agentId);
+    return !grant || !agent || agent.awaySinceMs + grant.msMax <= this.clock.wallMs();
+  }
+
+  /** Ends attempts whose session has gone: as lost, or as their leases' grants say. */
   lose(leases: readonly MemoryLease[], reason: { readonly code: string; readonly message: string }): LostAttempt[] {
     return leases.flatMap((lease) => {
       if (!lease.bound) return [];
       const { agentId, epoch } = lease.bound;
       const { attempt } = lease;
-      const ended = this.endAttempt(lease, { outcome: 'lost', reason, noRetry: false });
+      const then = this.grantOf(lease)?.then ?? 'lost';
+      const outcome = then === 'completed' && !lease.goingDown ? 'lost' : then;
+      const why = outcome === 'failed' ? neverReturned : outcome === 'lost' ? reason : undefined;
+      const ended = this.endAttempt(lease, { outcome, reason: why, noRetry: false });
       return {
         agentId,
         epoch,
         leaseId: lease.draft.leaseId,
         attempt,
         source: lease.draft.source,
+        outcome,
         final: ended.final === true,
         ...(lease.jobId === undefined ? {} : { jobId: lease.jobId }),
       };

@@ -7,7 +7,7 @@ import type { MemoryData, MemoryLease } from './memory-data.ts';
 /** A bound attempt, as a server loads it. */
 export function boundRecord(data: MemoryData, lease: MemoryLease): BoundAttemptRecord {
   const [assigned] = data.assigned(lease);
-  const { state, cancelReason, jobId } = lease;
+  const { state, cancelReason, cancelCode, jobId } = lease;
   if (!assigned || state === 'waiting' || state === 'ended') {
     throw new RangeError(`lease ${lease.draft.leaseId} is not bound`);
   }
@@ -16,6 +16,7 @@ export function boundRecord(data: MemoryData, lease: MemoryLease): BoundAttemptR
     source: lease.draft.source,
     state,
     ...(cancelReason === undefined ? {} : { cancelReason }),
+    ...(cancelCode === undefined ? {} : { cancelCode }),
     ...(jobId === undefined ? {} : { jobId }),
   };
 }

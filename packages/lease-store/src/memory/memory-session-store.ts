@@ -25,14 +25,17 @@ export function memorySessionStore(data: MemoryData, signals: StoreSignals): Ses
       checkDescription(wanted.description);
       return openSession(data, signals, wanted);
     },
-    endSession: async (ref, reason, context) => {
+    endSession: async (ref, reason, context, silentMs = 0) => {
       data.enter(context);
       checkSession('session', ref);
       const agent = data.agents.get(ref.agentId);
       if (!agent || !data.isCurrent(ref)) return [];
+      checkWhole('silentMs', silentMs, 0, Number.MAX_SAFE_INTEGER);
       agent.session = undefined;
       agent.leftAtMs = clock.wallMs();
-      return data.lose(data.boundTo(ref.agentId), { code: 'SESSION_ENDED', message: storedMessage(reason) });
+      agent.awaySinceMs = clock.wallMs() - silentMs;
+      const over = data.boundTo(ref.agentId).filter((lease) => data.isAwayTooLong(lease));
+      return data.lose(over, { code: 'SESSION_ENDED', message: storedMessage(reason) });
     },
     recordCondition: async (ref, { condition, reason }, context) => {
       data.enter(context);
@@ -71,10 +74,14 @@ export function memorySessionStore(data: MemoryData, signals: StoreSignals): Ses
         const silentFromMs = (server?.beatAtMs ?? agent.session.openedAtMs) + serverTtlMs;
         const expiresAtMs = Math.min(silentFromMs, server?.leftAtMs ?? Infinity) + graceMs;
         if (expiresAtMs >= clock.wallMs()) continue;
+        const heardAtMs = server?.beatAtMs ?? agent.session.openedAtMs;
+        agent.awaySinceMs = Math.min(heardAtMs, server?.leftAtMs ?? Infinity);
         agent.session = undefined;
         agent.leftAtMs = clock.wallMs();
       }
-      const strays = [...data.live].filter((lease) => lease.bound && !data.isCurrent(lease.bound));
+      const strays = [...data.live].filter(
+        (lease) => lease.bound && !data.isCurrent(lease.bound) && data.isAwayTooLong(lease),
+      );
       const lost = data.lose(strays.slice(0, storeLimits.sweepMax), {
         code: 'SESSION_EXPIRED',
         message: 'The session of the agent ended before this attempt did.',
@@ -134,6 +141,8 @@ function openSession(data: MemoryData, signals: StoreSignals, wanted: NewSession
     quarantinedUntilMs: 0,
     takeoversAtMs: [],
     leftAtMs: undefined,
+    awaySinceMs: 0,
+    drain: undefined,
   };
   data.agents.set(agentId, agent);
   if (agent.quarantinedUntilMs > nowMs) throw agentQuarantined(agentId, agent.quarantinedUntilMs - nowMs);
@@ -161,9 +170,13 @@ function openSession(data: MemoryData, signals: StoreSignals, wanted: NewSession
 
   const { epoch } = agent;
   const earlier = data.boundTo(agentId);
-  const isProven = new Set(wanted.proven.map(({ leaseId, attempt }) => `${leaseId} ${attempt}`));
-  const rebound = earlier.filter((lease) => isProven.has(`${lease.draft.leaseId} ${lease.attempt}`));
-  for (const lease of rebound) if (lease.bound) lease.bound = { ...lease.bound, epoch };
+  const proven = new Map(wanted.proven.map((key) => [`${key.leaseId} ${key.attempt}`, key]));
+  const rebound = earlier.filter((lease) => proven.has(`${lease.draft.leaseId} ${lease.attempt}`));
+  for (const lease of rebound) {
+    if (lease.bound) lease.bound = { ...lease.bound, epoch };
+    // Another process than the one that said so: the agent has come back.
+    if (!proven.get(`${lease.draft.leaseId} ${lease.attempt}`)?.goingDown) lease.goingDown = false;
+  }
   const lost = data.lose(
     earlier.filter((lease) => !rebound.includes(lease)),
     {

@@ -98,7 +98,9 @@ export const sessionStoreCases: readonly StoreCase[] = [
       const attempt = await boundSample(store, agent);
       assert.deepEqual(await store.sessions.endSession({ ...agent, epoch: 99 }, 'wrong', context), []);
       const lost = await store.sessions.endSession(agent, 'gone', context);
-      assert.deepEqual(lost, [{ ...agent, leaseId: attempt.leaseId, attempt: 1, source: 'job', final: true }]);
+      assert.deepEqual(lost, [
+        { ...agent, leaseId: attempt.leaseId, attempt: 1, source: 'job', outcome: 'lost', final: true },
+      ]);
       assert.deepEqual(await store.sessions.endSession(agent, 'gone', context), []);
       assert.deepEqual(await store.attempts.record([acceptanceOf(attempt)], context), [{ result: 'fenced' }]);
     },
@@ -209,7 +211,9 @@ export const sessionStoreCases: readonly StoreCase[] = [
       const { epoch } = await openSample(store, 'moves', { serverId: 'lives', proven: [moved] });
       await elapse(1_500);
       const swept = await store.sessions.sweep(limits, context);
-      assert.deepEqual(swept, [{ ...stays, leaseId: lost.leaseId, attempt: 1, source: 'job', final: true }]);
+      assert.deepEqual(swept, [
+        { ...stays, leaseId: lost.leaseId, attempt: 1, source: 'job', outcome: 'lost', final: true },
+      ]);
       assert.deepEqual(await store.sessions.sweep(limits, context), []);
       const results = await store.attempts.record([endOf(kept), endOf({ ...moved, epoch }), endOf(lost)], context);
       assert.deepEqual(

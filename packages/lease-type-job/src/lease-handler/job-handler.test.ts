@@ -39,6 +39,7 @@ async function context(resources: Record<string, number> = { cores: 2 }): Promis
     signal: stop.signal,
     cancelGraceMs: 2_000,
     resources,
+    bootId: 'boot-1',
     clock: systemClock,
     logger: silentLogger,
     progress: (percent, message = '') => void reported.push({ percent, message }),
@@ -47,6 +48,9 @@ async function context(resources: Record<string, number> = { cores: 2 }): Promis
       write: () => Promise.resolve(),
       complete: () => Promise.resolve(),
     }),
+    goingDown: () => Promise.resolve(),
+    handOver: () => undefined,
+    connected: () => Promise.resolve(),
   };
 }
 

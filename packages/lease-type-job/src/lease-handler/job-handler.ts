@@ -85,6 +85,7 @@ const kindOfStop: Readonly<Record<StopReason['code'], 'cancelled' | 'timed-out' 
   'cut-off': 'failed',
   busy: 'failed',
   'shutting-down': 'failed',
+  'going-down': 'failed',
 };
 
 function stopped(context: LeaseContext, output: BatchResult): JobResult {

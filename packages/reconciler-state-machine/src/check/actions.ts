@@ -10,8 +10,11 @@ import {
   crashServer,
   createSession,
   cutLink,
+  endAbsence,
   expireSession,
+  mayWait,
   openLink,
+  passStartLimit,
 } from './sessions-and-crashes.ts';
 import { isNoNewsToServer } from './simplify.ts';
 import {
@@ -181,6 +184,25 @@ const rows = {
     apply: (setting, world, subject) =>
       tellAgent(setting, world, { type: 'handler-ended', key: world.attempts[subject]!.key, report: 'done' }),
   },
+  'goes-down': {
+    input: true,
+    says: 'the handler of the attempt says that the agent goes down',
+    subjects: (setting, world) =>
+      setting.bounds.absences === 0
+        ? nothing
+        : some(world, (facts) => inPhase('running')(facts, world) && holdingOf(world, facts)?.goingDown === false),
+    apply: (setting, world, subject) =>
+      tellAgent(setting, world, { type: 'going-down', key: world.attempts[subject]!.key }),
+  },
+  'absence-over': {
+    input: true,
+    says: 'the agent has stayed away with the attempt for longer than it may',
+    subjects: (setting, world) =>
+      world.server !== undefined || world.agent.phase === 'session'
+        ? nothing
+        : some(world, (facts) => mayWait(setting, facts)),
+    apply: endAbsence,
+  },
   refuse: {
     costs: 'refusals',
     says: 'the agent refuses the attempt',
@@ -265,6 +287,12 @@ const rows = {
     says: 'the server expires the session',
     subjects: (_, world) => world.server !== undefined && world.agent.phase !== 'session',
     apply: expireSession,
+  },
+  'start-limit': {
+    costs: 'expiries',
+    says: 'the time to take an offer in is over',
+    subjects: (_, world) => world.server?.phase === 'active' && world.server.startDueMs !== Infinity,
+    apply: passStartLimit,
   },
   'damage-server': {
     costs: 'damages',

@@ -60,6 +60,13 @@ function carryOutAgent(setting: Setting, world: World, effect: AgentEffect<Repor
         return `the agent stops ${name(effect.key)} as an orphan, though the store holds no end of it`;
       });
       return;
+    case 'told-going-down': {
+      const facts = factsOf(setting, world, effect.key);
+      insist(facts.goingDown || isEnded(facts.store), 11, () => {
+        return `${name(effect.key)} hears that its going down is persisted, and it is not`;
+      });
+      return;
+    }
     case 'forget':
       return checkForget(factsOf(setting, world, effect.key));
     case 'close-link':
@@ -102,9 +109,10 @@ function checkForget(facts: AttemptFacts): void {
 /** The list behind the agent's copy. */
 export function agentLines(world: World): readonly MeantLine[] {
   const lines: MeantLine[] = [];
-  for (const { leaseId, attempt, phase } of world.agent.holdings.values()) {
+  for (const { leaseId, attempt, phase, goingDown } of world.agent.holdings.values()) {
     if (phase === 'finished' || phase === 'refused') lines.push({ leaseId, attempt, state: phase });
-    if (phase === 'running' || phase === 'ending') lines.push({ leaseId, attempt, state: 'accepted' });
+    const state = goingDown ? 'going-down' : 'accepted';
+    if (phase === 'running' || phase === 'ending') lines.push({ leaseId, attempt, state });
   }
   return lines;
 }
@@ -171,8 +179,10 @@ function checkServerCopy(setting: Setting, world: World, copy: ServerCopy): void
   if (agent.phase !== 'session' || agent.epoch !== copy.epoch) return;
   for (const holding of agent.holdings.values()) {
     if (holding.listedRevision === 0 || holding.listedRevision > copy.acknowledged) continue;
-    const { store } = factsOf(setting, world, holding);
-    const persisted = holding.phase === 'running' || holding.phase === 'ending' ? store !== 'offered' : isEnded(store);
+    const { store, goingDown } = factsOf(setting, world, holding);
+    const isLive = holding.phase === 'running' || holding.phase === 'ending';
+    const saidAll = store !== 'offered' && (goingDown || !holding.goingDown || isEnded(store));
+    const persisted = isLive ? saidAll : isEnded(store);
     insist(persisted || holding.phase === 'dropping', 7, () => {
       return `revision ${copy.acknowledged} is acknowledged while the store holds ${name(holding)} as ${store}`;
     });
@@ -196,12 +206,18 @@ export function persist(
   if (!setting.guards['store-fences-writes'](epoch, world.storeEpoch)) return 'fenced';
   for (const write of writes) {
     const facts = factsOf(setting, world, write.key);
+    // What an absence has ended is bound to nobody: the store changes nothing, as for an old epoch.
+    if (facts.store === 'expired' && world.server === undefined) continue;
     insist(!isEnded(facts.store), 4, () => {
       const what = write.kind === 'end' ? write.ending.kind : 'accepted';
       return `${name(write.key)} has ended as ${facts.store} and is written again as ${what}`;
     });
     if (write.kind === 'end') endInStore(setting, world, facts, write.ending.kind);
-    else if (facts.store === 'offered') facts.store = 'accepted';
+    else {
+      if (facts.store === 'offered') facts.store = 'accepted';
+      if (write.goingDown) facts.goingDown = true;
+      if (write.goingDown) facts.isBack = false;
+    }
   }
   return 'persisted';
 }
@@ -211,9 +227,11 @@ export function endInStore(
   setting: Setting,
   world: World,
   facts: AttemptFacts,
-  ending: 'reported' | 'refused' | 'lost' | 'expired' | 'cancelled-unoffered',
+  how: 'reported' | 'refused' | 'lost' | 'expired' | 'cancelled-unoffered' | 'not-started',
 ): void {
   const wanted = facts.store !== 'cancelling';
+  // Both end it whatever the agent makes of it.
+  const ending = how === 'not-started' ? 'expired' : how;
   facts.store = ending;
   if ((ending !== 'lost' && ending !== 'expired') || !wanted || facts.key.attempt >= setting.bounds.attempts) return;
   factsOf(setting, world, { leaseId: facts.key.leaseId, attempt: facts.key.attempt + 1 }).store = 'waiting';

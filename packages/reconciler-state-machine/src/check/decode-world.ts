@@ -27,6 +27,7 @@ import {
   digest,
   newAgent,
   sessionOptions,
+  startMs,
   type AttemptFacts,
   type Flight,
   type MeantLine,
@@ -53,8 +54,9 @@ export function createDecoder(setting: Setting): Decoder {
   };
   const writeFrom = (code: number, key: AttemptKey): ServerWrite<Report> => {
     if (code === 1) return { kind: 'acceptance', key };
-    const cancelWished = code > 5;
-    return { kind: 'end', key, ending: endingOf(endings[code - 1 - (cancelWished ? 4 : 0)]!), cancelWished };
+    if (code === 12) return { kind: 'acceptance', key, goingDown: true };
+    const cancelWished = code > 6;
+    return { kind: 'end', key, ending: endingOf(endings[code - 1 - (cancelWished ? 5 : 0)]!), cancelWished };
   };
   const takeEntries = (bits: number, key: AttemptKey, into: JournalEntry<Report>[]): void => {
     if (bits & 1) into.push({ kind: 'accepted', key });
@@ -94,8 +96,11 @@ export function createDecoder(setting: Setting): Decoder {
       offeredAfter,
       stopped: stops[code % 6],
       mustRefuse: refusals[Math.floor(code / 6) % 4],
-      orphaned: code >= 24,
+      orphaned: Math.floor(code / 24) % 2 === 1,
+      goingDown: Math.floor(code / 48) % 2 === 1,
+      awaitsTold: code >= 96,
     };
+    if (holding.awaitsTold) agent.awaiting += 1;
     agent.holdings.set(text, holding);
     if (phase === 'waiting') agent.waiting += 1;
     else if (phase !== 'dropping') agent.held += 1;
@@ -103,20 +108,22 @@ export function createDecoder(setting: Setting): Decoder {
 
   function takeServerHolding(key: AttemptKey): ServerHolding<Report> | undefined {
     const code = take();
+    const marks = take();
     const listedRevision = take();
     if (code === 0) return undefined;
     const rest = code - 1;
-    const ending = endings[Math.floor(rest / 24) % 5];
+    const ending = endings[Math.floor(rest / 30)];
     return {
       leaseId: key.leaseId,
       attempt: key.attempt,
       state: serverStates[(rest % 3) + 1]!,
-      absenceMsMax: 0,
+      startDueMs: (marks & 4) === 0 ? undefined : startMs,
+      goingDown: (marks & 2) !== 0,
       listedRevision,
       sent: Math.floor(rest / 3) % 2 === 1,
-      agentState: agentStates[Math.floor(rest / 6) % 4],
+      agentState: agentStates[Math.floor(rest / 6) % 5],
       ending: ending === undefined ? undefined : endingOf(ending),
-      queued: rest >= 120,
+      queued: (marks & 1) !== 0,
     };
   }
 
@@ -130,7 +137,7 @@ export function createDecoder(setting: Setting): Decoder {
     if (store === 'none') {
       cursor += perAttempt - 1;
       lists.late.push(0);
-      return { key, store, journal: 'none', started: false };
+      return { key, store, journal: 'none', started: false, goingDown: false, isBack: false };
     }
     const journalled = take();
     takeAgentHolding(agent, key, keyStrings[index]!);
@@ -153,14 +160,22 @@ export function createDecoder(setting: Setting): Decoder {
     pushLine(lists.early, key, agentStates[take()]);
     pushLine(lists.serverList, key, serverStates[take()]);
     pushLine(lists.agentList, key, agentStates[take()]);
-    return { key, store, journal: journals[journalled >> 1]!, started: journalled % 2 === 1 };
+    return {
+      key,
+      store,
+      journal: journals[(journalled >> 1) & 3]!,
+      started: journalled % 2 === 1,
+      goingDown: (journalled & 8) !== 0,
+      isBack: (journalled & 16) !== 0,
+    };
   }
 
   /** Only without the guard `settle-after-persisted` does a write speak of an attempt that is not held. */
   const strayHolding = (key: AttemptKey, write: ServerWrite<Report>): ServerHolding<Report> => ({
     ...key,
     state: 'offered',
-    absenceMsMax: 0,
+    startDueMs: undefined,
+    goingDown: false,
     listedRevision: 0,
     sent: true,
     agentState: undefined,
@@ -240,6 +255,7 @@ export function createDecoder(setting: Setting): Decoder {
     const covers = take();
     for (const held of lists.holdings) {
       server.holdings.set(keyString(held), held);
+      if (held.startDueMs !== undefined) server.startDueMs = startMs;
       if (held.queued) server.queue.push(held);
     }
     if (writing) server.writing = { writeId: 1, holdings: lists.writers, writes: lists.writes, covers };

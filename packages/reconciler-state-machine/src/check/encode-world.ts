@@ -77,8 +77,8 @@ export function createEncoder(setting: Setting): Encoder {
     if (writes === undefined) return 0;
     for (const write of writes) {
       if (write.key.attempt !== key.attempt || write.key.leaseId !== key.leaseId) continue;
-      if (write.kind === 'acceptance') return 1;
-      return 1 + endings.indexOf(write.ending.kind) + (write.cancelWished ? 4 : 0);
+      if (write.kind === 'acceptance') return write.goingDown ? 12 : 1;
+      return 1 + endings.indexOf(write.ending.kind) + (write.cancelWished ? 5 : 0);
     }
     return 0;
   };
@@ -101,22 +101,29 @@ export function createEncoder(setting: Setting): Encoder {
     agentRevision(inSession && phase !== 'dropping' ? holding.listedRevision : 0, 'lists');
     const undecided = phase === 'waiting' || phase === 'considering' || phase === 'accepting';
     serverRevision(inSession && undecided ? holding.offeredAfter : 0, 'acknowledges');
-    put(stops.indexOf(holding.stopped) + 6 * refusals.indexOf(holding.mustRefuse) + (holding.orphaned ? 24 : 0));
+    put(
+      stops.indexOf(holding.stopped) +
+        6 * refusals.indexOf(holding.mustRefuse) +
+        (holding.orphaned ? 24 : 0) +
+        (holding.goingDown ? 48 : 0) +
+        (holding.awaitsTold ? 96 : 0),
+    );
   }
 
   function putServerHolding(holding: ServerHolding<Report> | undefined): void {
     if (holding === undefined) {
-      put(0);
-      put(0);
+      for (let n = 0; n < 3; n += 1) put(0);
       return;
     }
     put(
       serverStates.indexOf(holding.state) +
         (holding.sent ? 3 : 0) +
         6 * agentStates.indexOf(holding.agentState) +
-        24 * endings.indexOf(holding.ending?.kind) +
-        (holding.queued ? 120 : 0),
+        30 * endings.indexOf(holding.ending?.kind),
     );
+    // That the agent goes down matters only for the write that is to say so.
+    const isSaying = holding.goingDown && (holding.queued || keepsLists);
+    put((holding.queued ? 1 : 0) + (isSaying ? 2 : 0) + (holding.startDueMs === undefined ? 0 : 4));
     serverRevision(holding.listedRevision, 'lists');
   }
 
@@ -131,13 +138,18 @@ export function createEncoder(setting: Setting): Encoder {
     const { key } = facts;
     const text = keyStrings[index]!;
     const { agent, server } = world;
-    const over = isEnded(facts.store) && (facts.store !== 'expired' || !agent.holdings.has(text));
     const held = agent.holdings.has(text);
+    // An offer that ended as not started may still be on its way.
+    const offers = [world.toAgent, late?.to === 'agent' ? late.flight : undefined];
+    const comes = held || offers.some((flight) => flight !== undefined && stateIn(flight.meant, key, serverStates) > 0);
+    const over = isEnded(facts.store) && (facts.store !== 'expired' || !comes);
     // An attempt that has ended may not start, started or not; one that the agent has let go of is over however it ended.
     put(stores.indexOf(over && !held ? 'reported' : facts.store));
     put(
       (facts.journal === 'dropped' && !held ? 0 : journals.indexOf(facts.journal) * 2) +
-        (facts.started && !over ? 1 : 0),
+        (facts.started && !over ? 1 : 0) +
+        (facts.goingDown && !over ? 8 : 0) +
+        (facts.isBack && !over ? 16 : 0),
     );
     putAgentHolding(agent.phase === 'session', agent.holdings.get(text));
     put(entriesIn(agent.queue, key) + 8 * entriesIn(agent.journalling?.entries, key));

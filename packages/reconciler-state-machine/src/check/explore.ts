@@ -286,6 +286,8 @@ export function firstWorld(setting: Setting): World {
       store: key.attempt === 1 ? 'waiting' : 'none',
       journal: 'none',
       started: false,
+      goingDown: false,
+      isBack: false,
     })),
     storeEpoch: 2,
     server: undefined,

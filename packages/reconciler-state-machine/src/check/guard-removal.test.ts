@@ -26,6 +26,10 @@ const needed: Readonly<Record<GuardName, Partial<Bounds>>> = {
   'agent-acknowledges-decided': {},
   'orphan-needs-acknowledged-absence': { attempts: 2, timeouts: 1, expiries: 1 },
   'finished-kept-until-acknowledged': { attempts: 2, timeouts: 1, expiries: 1 },
+  'going-down-told-when-acknowledged': { absences: 1 },
+  'coming-back-undoes-going-down': { absences: 1, agentCrashes: 2, serverCrashes: 1 },
+  'completed-by-absence-needs-going-down': { absences: 1, expiries: 1, timeouts: 1 },
+  'start-limit-of-offers': { absences: 1, expiries: 1 },
   'refused-kept-until-acknowledged': { attempts: 2, timeouts: 1, expiries: 1, refusals: 1 },
 };
 

@@ -6,7 +6,7 @@ export function inSync(world: World): boolean {
   const { agent, server } = world;
   if (agent.phase !== 'session' || agent.link !== 'up' || server?.phase !== 'active' || !server.linkUp) return false;
   if (server.options.epoch !== agent.epoch || agent.undecided.size > 0) return false;
-  if (agent.journalling !== undefined || server.writing !== undefined) return false;
+  if (agent.journalling !== undefined || server.writing !== undefined || agent.awaiting > 0) return false;
   for (const holding of server.holdings.values()) {
     if (holding.agentState === undefined) return false;
     const held = agent.holdings.get(keyString(holding));

@@ -6,8 +6,8 @@ import { budgetNames, defaultBounds, noDisturbance, settingOf, type Bounds } fro
 /*
  * npm run check:reconciler [-- --leases N --attempts N --losses N … --guards-off NAME --json]
  *
- * Without bounds: the product at the stated bounds, then two smaller ones for what the first leaves out (time-outs and
- * expiry; digests against a damaged memory). With bounds or guards off: that one alone, the rest as in the first.
+ * Without bounds: the product at the stated bounds, then smaller ones for what the first leaves out (time-outs and expiry;
+ * going down, absence and times to start; digests against a damaged memory). With bounds or guards off: that one alone, the rest as in the first.
  * Ends with 0 if every invariant holds, 1 if one is broken, 2 if the options are wrong.
  */
 
@@ -24,13 +24,17 @@ const standardChecks: readonly Check[] = [
     bounds: { ...defaultBounds, leases: 1, losses: 0, cuts: 0, timeouts: 1, expiries: 1 },
   },
   {
+    name: 'going down, absence and offers that nobody takes',
+    bounds: { ...defaultBounds, leases: 1, attempts: 1, losses: 0, timeouts: 1, expiries: 1, absences: 1 },
+  },
+  {
     name: 'digests and a damaged memory',
     bounds: { ...noDisturbance, damages: 1 },
     precise: true,
   },
 ];
 
-const boundNames = ['leases', 'attempts', ...budgetNames] as const;
+const boundNames = ['leases', 'attempts', 'absences', ...budgetNames] as const;
 const optionOf = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
 /** What the command line asks for. Throws an Error with a sentence if it makes no sense. */
@@ -57,7 +61,7 @@ function readOptions(args: readonly string[]): {
   for (const name of boundNames) {
     const text = (values as Record<string, unknown>)[optionOf(name)];
     if (text === undefined) continue;
-    const [min, max] = name === 'leases' || name === 'attempts' ? [1, 2] : [0, 3];
+    const [min, max] = name === 'leases' || name === 'attempts' ? [1, 2] : [0, name === 'absences' ? 1 : 3];
     const value = Number(text);
     if (!Number.isInteger(value) || value < min || value > max) {
       throw new Error(`--${optionOf(name)} ${String(text)}: a whole number from ${min} to ${max}, please.`);

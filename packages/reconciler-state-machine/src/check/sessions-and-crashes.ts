@@ -3,7 +3,17 @@ import { keyString, type AttemptKey } from '../attempt-key.ts';
 import type { BoundAttempt } from '../server-machine.ts';
 import { initialServerState } from '../server-state.ts';
 import { breakLink, endInStore, tellAgent, tellServer, writeJournal } from './carry-out.ts';
-import { isBound, newAgent, sessionOptions, type Report, type Setting, type World } from './world.ts';
+import { insist } from './violation.ts';
+import {
+  isBound,
+  newAgent,
+  sessionOptions,
+  startMs,
+  type AttemptFacts,
+  type Report,
+  type Setting,
+  type World,
+} from './world.ts';
 
 /** What the store has bound to the newest epoch. */
 export const boundIn = (world: World): readonly BoundAttempt[] => {
@@ -25,7 +35,9 @@ export function createSession(setting: Setting, world: World): void {
   world.storeEpoch += 1;
   const proven = new Set(provenBy(world).map(keyString));
   for (const facts of world.attempts) {
-    if (isBound(facts.store) && !proven.has(keyString(facts.key))) endInStore(setting, world, facts, 'lost');
+    if (!isBound(facts.store)) continue;
+    if (!proven.has(keyString(facts.key))) endInStore(setting, world, facts, 'lost');
+    else comeBack(setting, world, facts);
   }
   world.server = initialServerState(sessionOptions(setting, world.storeEpoch));
   world.toServer = undefined;
@@ -34,6 +46,14 @@ export function createSession(setting: Setting, world: World): void {
   if (world.limbo !== undefined && !setting.guards['store-fences-writes'](world.limbo.epoch, world.storeEpoch)) {
     world.limbo = undefined;
   }
+}
+
+/** Who proves an attempt without saying that it goes down has come back with it. */
+function comeBack(setting: Setting, world: World, facts: AttemptFacts): void {
+  const holding = world.agent.holdings.get(keyString(facts.key));
+  if (!facts.goingDown || (holding?.goingDown === true && holding.phase === 'running')) return;
+  facts.isBack = true;
+  if (!setting.guards['coming-back-undoes-going-down'](false)) facts.goingDown = false;
 }
 
 /** The agent reaches a server, which knows its session or does not. */
@@ -72,10 +92,44 @@ export function crashServer(setting: Setting, world: World): void {
   if (!setting.precise && world.late?.to !== 'agent' && world.agent.phase === 'session') openLink(setting, world);
 }
 
-/** Whatever was bound to the session is lost, whether the agent holds it or not. */
+/** Whatever was bound to the session is lost, whether the agent holds it or not; what may wait for the agent stays bound. */
 export function expireSession(setting: Setting, world: World): void {
-  for (const facts of world.attempts) if (isBound(facts.store)) endInStore(setting, world, facts, 'expired');
+  for (const facts of world.attempts) {
+    if (isBound(facts.store) && !mayWait(setting, facts)) endInStore(setting, world, facts, 'expired');
+  }
   world.server = undefined;
+}
+
+/** True for an attempt whose lease grants its agent an absence. */
+export function mayWait(setting: Setting, { store, goingDown }: AttemptFacts): boolean {
+  return setting.bounds.absences > 0 && (store === 'accepted' || (isBound(store) && goingDown));
+}
+
+/** An agent without a session has stayed away for longer than it may. The model's leases say: then it is completed. */
+export function endAbsence(setting: Setting, world: World, subject: number): void {
+  const facts = world.attempts[subject]!;
+  if (setting.guards['completed-by-absence-needs-going-down'](facts.goingDown)) {
+    const { leaseId, attempt } = facts.key;
+    insist(facts.goingDown && !facts.isBack, 13, () => {
+      const why = facts.isBack ? 'its agent had come back' : 'nobody had said that its agent goes down';
+      return `${leaseId}${attempt} ends as completed by absence, though ${why}`;
+    });
+  }
+  endInStore(setting, world, facts, 'expired');
+}
+
+/** The time to take an offer in is over. */
+export function passStartLimit(setting: Setting, world: World): void {
+  const undecided = [...world.server!.holdings.values()].filter(({ ending }) => ending === undefined);
+  const taken = undecided.filter(({ state, agentState }) => state !== 'offered' || agentState !== undefined);
+  tellServer(setting, world, { type: 'tick', nowMs: startMs });
+  for (const { leaseId, attempt, ending } of taken) {
+    insist(
+      ending === undefined,
+      12,
+      () => `${leaseId}${attempt} ends as not started, though the agent has answered it`,
+    );
+  }
 }
 
 /** The link breaks, and both ends notice. */
@@ -89,7 +143,9 @@ export function assign(setting: Setting, world: World, subject: number): void {
   const facts = world.attempts[subject]!;
   facts.store = 'offered';
   if (world.server!.phase !== 'active') return;
-  tellServer(setting, world, { type: 'assigned', attempts: [{ ...facts.key, state: 'offered' }] });
+  const offer = { ...facts.key, state: 'offered' as const };
+  const attempt = setting.bounds.absences > 0 ? { ...offer, startMsMax: startMs } : offer;
+  tellServer(setting, world, { type: 'assigned', attempts: [attempt] });
 }
 
 /** The store records that an attempt is no longer wanted. */

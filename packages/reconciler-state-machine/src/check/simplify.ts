@@ -48,7 +48,8 @@ function serverAcknowledges(world: World, acknowledged: number, meant: readonly 
     const { listedRevision } = holding;
     // Of an orphan nothing more can be learnt.
     if (!decided(holding) || holding.orphaned || listedRevision <= worth || listedRevision > acknowledged) continue;
-    if (!lists(meant, holding)) worth = listedRevision;
+    // It also tells a handler that its going down is persisted.
+    if (holding.awaitsTold || !lists(meant, holding)) worth = listedRevision;
   }
   return worth;
 }
@@ -79,6 +80,8 @@ export function simplify(world: World): void {
     // Only a handler that runs, or is about to, can be told to stop, and only once.
     if (holding.phase !== 'running' && holding.phase !== 'accepting' && holding.phase !== 'considering')
       holding.stopped = undefined;
+    // What has ended has gone down, whatever was said.
+    if (holding.phase !== 'running' && holding.phase !== 'ending') holding.goingDown = false;
     // The oldest offer that is not decided only bounds what is acknowledged.
     if (agent.undecided.has(holding)) holding.offeredAfter = unknownUpTo(world, holding.offeredAfter);
   }
@@ -146,6 +149,9 @@ function simplifyServer(world: World, server: ServerState<Report>): void {
     // Nothing that the agent says of it counts any more.
     if (holding.ending?.kind === 'lost' || holding.ending?.kind === 'cancelled-unoffered')
       holding.agentState = undefined;
+    // Only an offer without an answer runs out of time.
+    if (holding.state !== 'offered' || holding.agentState !== undefined || holding.ending !== undefined)
+      holding.startDueMs = undefined;
     if (!decided(agent.holdings.get(keyString(holding)))) continue;
     // Every copy that can still arrive lists it, so its absence is never judged.
     const flights = [world.toServer, world.late?.to === 'server' ? world.late.flight : undefined];

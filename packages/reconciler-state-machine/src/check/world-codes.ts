@@ -51,7 +51,13 @@ export const refusals: readonly (RefusalCause | undefined)[] = [undefined, 'stop
 /** States in the server’s list, by code; 0 for not listed. */
 export const serverStates: readonly (ServerLeaseState | undefined)[] = [undefined, 'offered', 'accepted', 'cancelling'];
 /** States in the agent’s list, by code; 0 for not listed. */
-export const agentStates: readonly (AgentLeaseState | undefined)[] = [undefined, 'accepted', 'refused', 'finished'];
+export const agentStates: readonly (AgentLeaseState | undefined)[] = [
+  undefined,
+  'accepted',
+  'refused',
+  'finished',
+  'going-down',
+];
 /** Ends, by code; 0 for none. */
 export const endings: readonly (AttemptEnding<Report>['kind'] | undefined)[] = [
   undefined,
@@ -59,6 +65,7 @@ export const endings: readonly (AttemptEnding<Report>['kind'] | undefined)[] = [
   'refused',
   'lost',
   'cancelled-unoffered',
+  'not-started',
 ];
 /** Phases of the agent, by code. */
 export const agentPhases: readonly AgentState['phase'][] = [
@@ -75,7 +82,7 @@ export const links: readonly AgentState['link'][] = ['none', 'away', 'opening', 
 export const entryKinds: readonly JournalEntry['kind'][] = ['accepted', 'finished', 'dropped'];
 
 /** Bytes of one attempt. */
-export const perAttempt = 17;
+export const perAttempt = 18;
 /** Bytes of what belongs to no attempt. */
 export const globals = 44;
 

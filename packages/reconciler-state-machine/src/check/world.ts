@@ -53,6 +53,11 @@ export interface Bounds extends Budgets {
   readonly leases: number;
   /** 1 or 2: whether the store makes a second attempt when the first is lost. */
   readonly attempts: number;
+  /**
+   * 1: handlers may say at any time that the agent goes down, the end of a session leaves what was accepted to the absence
+   * that its lease grants, and offers have a time to be taken in, which an expiry ends. 0: none of this.
+   */
+  readonly absences: number;
 }
 
 /** The bounds that `npm run check:reconciler` states. */
@@ -69,6 +74,7 @@ export const defaultBounds: Bounds = {
   timeouts: 0,
   expiries: 0,
   damages: 0,
+  absences: 0,
 };
 
 /** Two leases with one attempt each, and nothing goes wrong. */
@@ -85,6 +91,7 @@ export const noDisturbance: Bounds = {
   timeouts: 0,
   expiries: 0,
   damages: 0,
+  absences: 0,
 };
 
 /**
@@ -114,6 +121,10 @@ export interface AttemptFacts {
   journal: JournalStatus;
   /** Its handler has been started, by `start`. */
   started: boolean;
+  /** The store holds that the agent goes down because of it. */
+  goingDown: boolean;
+  /** Another process than the one that said so has proven it since. */
+  isBack: boolean;
 }
 
 /** A line of the list that a copy stands for, also when it carries only the digest. */
@@ -168,6 +179,8 @@ export interface Setting {
 
 /** One heartbeat, in the model's time. Every other event happens at time 0. */
 export const beatMs = 100;
+/** How long an offer may wait for the agent to take it. */
+export const startMs = 10_000;
 /** Far beyond every other time of the model. */
 export const timeoutMs = 1_000_000;
 
@@ -176,7 +189,7 @@ export const digest = (text: string): string => text;
 
 /** The setting for some bounds, with guards taken away. */
 export function settingOf(bounds: Bounds, removed: readonly GuardName[] = [], precise = false): Setting {
-  const exact = precise || removed.length > 0 || bounds.damages > 0;
+  const exact = precise || removed.length > 0 || bounds.damages > 0 || bounds.absences > 0;
   const guards = guardsWithout(...removed);
   return {
     bounds,
