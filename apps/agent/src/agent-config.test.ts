@@ -9,7 +9,7 @@ const load = (env: Record<string, string> = {}, flags: Record<string, string | r
 test('an agent that is told nothing asks the server of this machine', () => {
   expect(load()).toMatchObject({
     server: { urls: ['http://127.0.0.1:7613'] },
-    agent: { pools: [], properties: [], leases_max: 256 },
+    agent: { pools: [], properties: [], ephemeral: false, leases_max: 256 },
     state: { dir: '.drover/agent' },
     stop: { grace: 86_400_000 },
   });

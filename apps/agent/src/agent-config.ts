@@ -45,6 +45,10 @@ export const agentConfig = defineAppConfig({
           .array(z.string().regex(/^[^=]+=/))
           .default([])
           .describe('Properties as KEY=VALUE beside those of the machine; a key may repeat.'),
+        ephemeral: z
+          .boolean()
+          .default(false)
+          .describe('Take one lease, then leave and be forgotten by the server, for machines that are made for it.'),
         leases_max: z.int().min(1).max(4_096).default(256).describe('Most attempts at once.'),
       })
       .prefault({}),

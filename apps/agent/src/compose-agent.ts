@@ -116,6 +116,7 @@ export async function createConfiguredAgent(
         pools: config.agent.pools,
         ...machineOptions(config),
         leasesMax: config.agent.leases_max,
+        ephemeral: config.agent.ephemeral,
         ...(config.agent.id === undefined ? {} : { agentId: config.agent.id }),
         ...(config.agent.name === undefined ? {} : { name: config.agent.name }),
       },

@@ -7,19 +7,22 @@ import { JobPlanner, payloadTypeOf, TaskSource, type Logger, type ServerContribu
 import { agentActsForItself, createLeaseServer, type LeaseServer } from '@drover/lease-server';
 import type { DroverStore } from '@drover/lease-store';
 import { registerLeaseService } from '@drover/lease-transport';
+import type { LiveFleetPolicy } from '@drover/fleet-policy';
 import { createRpcHost, principalFrom, type RpcHost } from '@drover/rpc-host';
 import type { HandlerContext } from '@connectrpc/connect';
 import { readFile } from 'node:fs/promises';
 import { container as rootContainer, instanceCachingFactory, type DependencyContainer } from 'tsyringe';
 import type { ServerAccess } from './server-access.ts';
 import type { ServerConfig } from './server-config.ts';
-import { ContentToken, LeaseServerToken, LoggerToken, StoreToken } from './tokens.ts';
+import { ContentToken, LeaseServerToken, LoggerToken, PolicyToken, StoreToken } from './tokens.ts';
 
 /** What a server is composed of. */
 export interface ServerParts {
   readonly store: DroverStore;
   readonly content: LocalContentStore;
   readonly logger: Logger;
+  /** Pools and what operators say about agents. */
+  readonly policy: LiveFleetPolicy;
   /** What the lease types bring, in the order in which their sources are asked. */
   readonly leaseTypes: readonly ServerContribution[];
 }
@@ -33,6 +36,7 @@ export function composeServer(config: ServerConfig, parts: ServerParts): Depende
   container.register(StoreToken, { useValue: parts.store });
   container.register(ContentToken, { useValue: parts.content });
   container.register(LoggerToken, { useValue: parts.logger });
+  container.register(PolicyToken, { useValue: parts.policy });
 
   for (const { source, planner } of parts.leaseTypes) {
     container.register<TaskSource>(TaskSource, { useValue: source });
@@ -52,6 +56,7 @@ function leaseServerFrom(c: DependencyContainer, config: ServerConfig): LeaseSer
       store: c.resolve(StoreToken),
       sources: c.resolveAll<TaskSource>(TaskSource),
       authorizeAgent: agentActsForItself,
+      policy: c.resolve(PolicyToken),
       judge: (output) => planners.find(({ outputType }) => outputType === payloadTypeOf(output))?.succeeded(output),
       blobs: c.resolve(ContentToken),
       logger: c.resolve(LoggerToken),

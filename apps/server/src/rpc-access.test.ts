@@ -2,6 +2,7 @@ import { Code } from '@connectrpc/connect';
 import { createAccessGate, roles, rpcTable, type Caller, type Role } from '@drover/access';
 import { loadAppConfig } from '@drover/app-config';
 import { createDiskContentStore } from '@drover/content-store-disk';
+import { createFleetPolicy } from '@drover/fleet-policy';
 import { silentLogger } from '@drover/lease-kit';
 import { createMemoryStore } from '@drover/lease-store';
 import { createJobTaskSource, jobPlanner } from '@drover/lease-type-job/task-source';
@@ -53,7 +54,8 @@ beforeAll(async () => {
   });
   const source = createJobTaskSource({ queue: store.queue, signals: store.signals, logger: silentLogger });
   const leaseTypes = [{ source, planner: jobPlanner }];
-  const container = composeServer(config, { store, content, logger: silentLogger, leaseTypes });
+  const policy = parts.use(createFleetPolicy({ store, principal: { kind: 'service', id: 'test' } }));
+  const container = composeServer(config, { store, content, logger: silentLogger, policy, leaseTypes });
   host = await createServerHost(config, container, {
     ...access,
     gate: {

@@ -1,5 +1,6 @@
 import { createDiskContentStore } from '@drover/content-store-disk';
-import { systemClock, type Logger } from '@drover/lease-kit';
+import { createFleetPolicy } from '@drover/fleet-policy';
+import { systemClock, type Logger, type Principal } from '@drover/lease-kit';
 import { createLeaseTypes } from '@drover/lease-type-loader';
 import { join } from 'node:path';
 import type { DependencyContainer } from 'tsyringe';
@@ -47,6 +48,8 @@ export async function runServer(
   await checkCredentials(config, store, signal);
   const access = started.use(createServerAccess(config, { store, logger }));
   const { queue, signals } = store;
+  const principal: Principal = { kind: 'service', id: 'fleet-policy' };
+  const policy = started.use(createFleetPolicy({ store, principal, logger }));
   const leaseTypes = started.use(
     await createLeaseTypes(loaded, {
       tables: config.lease_type,
@@ -59,10 +62,12 @@ export async function runServer(
       }),
     }),
   );
-  const container = composeServer(config, { store, content, logger, leaseTypes: leaseTypes.contributions });
+  const container = composeServer(config, { store, content, logger, policy, leaseTypes: leaseTypes.contributions });
   extend?.(container);
   const server = started.use(container.resolve(LeaseServerToken));
   const host = await createServerHost(config, container, access);
+  // No agent is given work before it is known what operators say about it.
+  await policy.start(signal);
   await server.start();
   await host.start({ signal });
   logger.info({ url: host.url, dataDir: embedded?.dataDir, contentDir }, 'the server is listening');

@@ -1,5 +1,6 @@
 import type { InjectionToken } from 'tsyringe';
 import type { LocalContentStore } from '@drover/content-store';
+import type { LiveFleetPolicy } from '@drover/fleet-policy';
 import type { Logger } from '@drover/lease-kit';
 import type { LeaseServer } from '@drover/lease-server';
 import type { DroverStore } from '@drover/lease-store';
@@ -8,4 +9,5 @@ import type { DroverStore } from '@drover/lease-store';
 export const StoreToken: InjectionToken<DroverStore> = Symbol.for('@drover/server/DroverStore');
 export const ContentToken: InjectionToken<LocalContentStore> = Symbol.for('@drover/server/ContentStore');
 export const LoggerToken: InjectionToken<Logger> = Symbol.for('@drover/server/Logger');
+export const PolicyToken: InjectionToken<LiveFleetPolicy> = Symbol.for('@drover/server/FleetPolicy');
 export const LeaseServerToken: InjectionToken<LeaseServer> = Symbol.for('@drover/server/LeaseServer');

@@ -20,7 +20,7 @@ export function checkOptions(
   payloadTypes: readonly string[],
 ): CheckedOptions {
   const cores = options.resources?.['cores'] ?? machine.resources['cores'] ?? 1;
-  const leasesMax = options.leasesMax ?? Math.max(1, Math.floor(cores));
+  const leasesMax = options.ephemeral === true ? 1 : (options.leasesMax ?? Math.max(1, Math.floor(cores)));
   if (!Number.isSafeInteger(leasesMax) || leasesMax < 1 || leasesMax > 4_096) {
     throw invalid('leasesMax', leasesMax, 'a whole number from 1 to 4096');
   }
@@ -65,6 +65,7 @@ export function describeAgent(
     pools: [...(options.pools ?? [])],
     payloadTypes: [...payloadTypes],
     leasesMax,
+    ephemeral: options.ephemeral ?? false,
   });
   return { resources, description };
 }

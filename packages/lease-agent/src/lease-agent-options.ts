@@ -21,6 +21,11 @@ export interface LeaseAgentOptions {
   readonly pools?: readonly string[];
   /** How many attempts it holds at once, ended ones that are not settled included; 1 to 4,096. Default: one a core. */
   readonly leasesMax?: number;
+  /**
+   * Takes one lease and leaves: once that has ended, the agent has drained, and the server forgets it. `leasesMax` is then 1.
+   * Default false.
+   */
+  readonly ephemeral?: boolean;
   readonly limits?: Partial<LeaseAgentLimits>;
   readonly timing?: Partial<LeaseAgentTiming>;
 }

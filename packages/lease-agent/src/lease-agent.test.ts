@@ -419,6 +419,32 @@ describe('stopping', () => {
     expect(outputOf(await server.ended(offer('again')))).toBe('again');
   });
 
+  test('an operator who needs the machine is obeyed, beside what the machine says itself, also by a later session', async () => {
+    const { agent } = await startAgent([echoHandler(untilStopped)]);
+    const attempt = offer('long');
+    await server.until(() => attempt.state === 'accepted');
+    server.wishBusy(true);
+    expect(reportOf(await server.ended(attempt)).outcome).toBe(Outcome.LOST);
+    await server.until(() => server.received.at(-1)?.condition === AgentCondition.BUSY);
+    expect(server.received.at(-1)?.conditionReason?.code).toBe('BUSY_BY_COMMAND');
+    server.breakSession();
+    await server.until(() => server.sessionsOpened.length === 2);
+    expect(agent.status().condition).toBe('busy');
+    agent.setBusy(true);
+    server.wishBusy(false);
+    await server.until(() => agent.status().conditionReason === undefined);
+    expect(agent.status().condition).toBe('busy');
+    agent.setBusy(false);
+    await server.until(() => server.received.at(-1)?.condition === AgentCondition.READY);
+  });
+
+  test('an ephemeral agent takes one lease and leaves', async () => {
+    const { agent } = await startAgent([echoHandler()], { ephemeral: true });
+    expect(server.sessionsOpened[0]?.agent).toMatchObject({ ephemeral: true, leasesMax: 1 });
+    expect(outputOf(await server.ended(offer('one')))).toBe('one');
+    expect(await agent.done).toBe('drained');
+  });
+
   test('before it was started', async () => {
     const agent = createLeaseAgent({ stateDir }, { client: server.client(), handlers: [] });
     expect(await agent.drain()).toBe('drained');

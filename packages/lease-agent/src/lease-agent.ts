@@ -66,6 +66,21 @@ export function createLeaseAgent(options: LeaseAgentOptions, deps: LeaseAgentDep
   return new MachineAgent(options, deps);
 }
 
+/** Why the machine is needed for something else; both may be so at once. */
+interface BusyState {
+  /** Who runs the agent says so. */
+  readonly here: boolean;
+  readonly reason: ConditionReason | undefined;
+  /** Operators say so, through the server. */
+  readonly wished: boolean;
+}
+
+const wishedReason: ConditionReason = { code: 'BUSY_BY_COMMAND', message: 'an operator needs the machine' };
+
+function busyReason({ here, reason, wished }: BusyState): ConditionReason | undefined {
+  return wished ? wishedReason : here ? reason : undefined;
+}
+
 type Event = AgentEvent<AgentLease>;
 type Effect = AgentEffect<AgentLease>;
 
@@ -111,7 +126,7 @@ class MachineAgent implements LeaseAgent {
   readonly #ending = new AbortController();
   #description: AgentDescription;
   #problem: ConditionReason | undefined;
-  #busyReason: ConditionReason | undefined;
+  #busy: BusyState = { here: false, reason: undefined, wished: false };
   #dir: StateDir | undefined;
   #parts: Parts | undefined;
   #starting: Promise<void> | undefined;
@@ -186,11 +201,17 @@ class MachineAgent implements LeaseAgent {
   }
 
   setBusy(busy: boolean, reason?: ConditionReason): void {
+    this.#beBusy({ here: busy, reason: busy ? reason : undefined, wished: this.#busy.wished });
+  }
+
+  /** The machine is needed for something else because it says so itself, or because operators do. */
+  #beBusy(next: BusyState): void {
+    const before = this.#busy;
     if (this.#exit) return;
-    const before = this.#busyReason;
-    this.#busyReason = busy ? reason : undefined;
+    this.#busy = next;
+    const busy = next.here || next.wished;
     if (this.#state.busy !== busy) this.#post({ type: 'busy', busy });
-    else if (sameReason(before, this.#busyReason)) return;
+    else if (sameReason(busyReason(before), busyReason(next))) return;
     this.#parts?.voice.repeatSoon();
   }
 
@@ -225,7 +246,8 @@ class MachineAgent implements LeaseAgent {
     const problem = this.#unhealthy();
     if (problem) return { condition: 'unhealthy', conditionReason: problem };
     if (!this.#state.busy) return { condition: 'ready' };
-    return { condition: 'busy', ...(this.#busyReason ? { conditionReason: this.#busyReason } : {}) };
+    const reason = busyReason(this.#busy);
+    return { condition: 'busy', ...(reason ? { conditionReason: reason } : {}) };
   }
 
   #unhealthy(): ConditionReason | undefined {
@@ -277,6 +299,7 @@ class MachineAgent implements LeaseAgent {
         })),
         nowMs: this.#clock.monotonicMs(),
       });
+      if (proven.length > 0) this.#taken();
     } catch (error) {
       dir.release();
       this.#dir = undefined;
@@ -342,6 +365,9 @@ class MachineAgent implements LeaseAgent {
       emit,
       onUpcoming: (entries) => held.foresee(entries),
       onEntries: (entries) => held.learn(entries),
+      onWishedBusy: (wished) => {
+        if (wished !== this.#busy.wished) this.#beBusy({ ...this.#busy, wished });
+      },
       onSession: (session) => this.#sessionChanged(session),
     });
     const voice = new AgentVoice({
@@ -448,6 +474,7 @@ class MachineAgent implements LeaseAgent {
       case 'journal':
         return this.#journal(effect.writeId, effect.entries);
       case 'start':
+        this.#taken();
         return held.start(effect.key);
       case 'resume':
         return void held.resume(effect.key).catch((error: unknown) => this.#fail(error));
@@ -463,6 +490,13 @@ class MachineAgent implements LeaseAgent {
       case 'exit':
         return void this.#finish(effect.reason === 'going-down' && this.#handsOver ? 'handing-over' : effect.reason);
     }
+  }
+
+  /** An attempt was accepted: an ephemeral agent takes no other and leaves when it is settled. */
+  #taken(): void {
+    if (this.#options.ephemeral !== true || this.#state.stopping !== 'no') return;
+    this.#post({ type: 'stop-wished', how: 'drain' });
+    this.#parts!.voice.repeatSoon();
   }
 
   #journal(writeId: number, entries: readonly JournalEntry<AgentLease>[]): void {

@@ -2,6 +2,7 @@ import { create } from '@bufbuild/protobuf';
 import { durationMs } from '@bufbuild/protobuf/wkt';
 import { isDroverError, messageOf, type Clock, type LeaseClient, type LeaseLink, type Logger } from '@drover/lease-kit';
 import {
+  AgentCondition,
   OpenSessionRequestSchema,
   type AgentDescription,
   type AgentLease,
@@ -27,6 +28,8 @@ export interface SessionCallerDeps {
   readonly onUpcoming: (entries: readonly ServerLease[]) => void;
   /** Entries of a whole copy, before the machine hears of it. */
   readonly onEntries: (entries: readonly ServerLease[]) => void;
+  /** Whether operators need the machine for something else; said beside every copy, before the machine hears of it. */
+  readonly onWishedBusy: (busy: boolean) => void;
   readonly onSession: (session: OpenedSession | undefined) => void;
 }
 
@@ -135,6 +138,7 @@ export class SessionCaller {
         if (this.#link !== link) return;
         if (message.upcoming.length > 0) this.#deps.onUpcoming(message.upcoming);
         if (message.copy === undefined && message.upcoming.length > 0) continue;
+        this.#deps.onWishedBusy(message.wishedCondition === AgentCondition.BUSY);
         const { copy, entries } = serverCopyFromWire(message.copy);
         this.#deps.onEntries(entries);
         post({ type: 'copy-received', copy, nowMs: clock.monotonicMs() });

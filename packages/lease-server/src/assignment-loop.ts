@@ -1,7 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { delay, type Clock, type Logger, type TaskSource } from '@drover/lease-kit';
 import { askSources, type AskOutcome, type Candidate } from '@drover/task-sources';
-import type { AgentPolicy } from './lease-server-options.ts';
 import { heldAttempt, type HeldAttempt } from './held-attempt.ts';
 import type { LeaseSession } from './lease-session.ts';
 import { StoreRetry } from './store-retry.ts';
@@ -9,7 +8,6 @@ import { StoreRetry } from './store-retry.ts';
 /** What an assignment loop works with. */
 export interface AssignmentLoopDeps {
   readonly sources: readonly TaskSource[];
-  readonly policyOf: (agentId: string) => AgentPolicy;
   /** Sessions that may have been bound to without an answer: compare them with the store. */
   readonly doubt: (sessions: readonly LeaseSession[]) => void;
   readonly clock: Clock;
@@ -170,12 +168,12 @@ export class AssignmentLoop {
   }
 
   #candidate(session: LeaseSession): Candidate {
-    const policy = this.#deps.policyOf(session.agentId);
-    const { drain } = session;
+    const { drain, policy } = session;
+    const standing = { enabled: policy.disabled === undefined, inDowntime: policy.downtime !== undefined };
     if (drain !== undefined && drain.untilMs <= this.#deps.clock.monotonicMs()) session.drain = undefined;
     return session.drain === undefined
-      ? { view: session.view, ...policy }
-      : { view: session.view, ...policy, drainedBy: session.drain.source };
+      ? { view: session.view, ...standing }
+      : { view: session.view, ...standing, drainedBy: session.drain.source };
   }
 
   /** Hands out what a round brought; answers the sessions about which a source failed. */
@@ -220,8 +218,8 @@ export class AssignmentLoop {
     if (generation === this.#generation) {
       for (const session of sessions) {
         if (busy.has(session) || failed.has(session) || this.#wanted.has(session) || !session.takesWork) continue;
-        const { enabled, inDowntime } = this.#deps.policyOf(session.agentId);
-        if (enabled && !inDowntime) this.#hungry.add(session);
+        const { disabled, downtime } = session.policy;
+        if (disabled === undefined && downtime === undefined) this.#hungry.add(session);
       }
     }
     if (failed.size > 0) this.#deps.doubt([...failed]);

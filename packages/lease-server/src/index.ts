@@ -3,7 +3,6 @@ export {
   agentActsForItself,
   defaultLeaseServerLimits,
   defaultLeaseServerTiming,
-  type AgentPolicy,
   type LeaseServerDeps,
   type LeaseServerLimits,
   type LeaseServerOptions,

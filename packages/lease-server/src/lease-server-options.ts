@@ -1,8 +1,8 @@
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { BlobPins, ContentStore } from '@drover/content-store';
 import type { Clock, Logger, Principal, TaskSource } from '@drover/lease-kit';
-import type { PoolDefinition } from '@drover/lease-matching';
 import type { AgentAdmission } from './agent-admission.ts';
+import type { FleetPolicy } from '@drover/fleet-policy';
 import type { AttemptStore, JobStore, LogStore, SessionStore, StoreSignals } from '@drover/lease-store';
 
 /** Bounds of a server. What goes over is refused with an error or waits; nothing grows beyond. */
@@ -77,14 +77,6 @@ export interface LeaseServerOptions {
   readonly serverId?: string;
   readonly limits?: Partial<LeaseServerLimits>;
   readonly timing?: Partial<LeaseServerTiming>;
-  /** Pools that agents are in without asking. Default none. */
-  readonly pools?: readonly PoolDefinition[];
-}
-
-/** Whether an operator lets an agent work. */
-export interface AgentPolicy {
-  readonly enabled: boolean;
-  readonly inDowntime: boolean;
 }
 
 /** Who works together in a server. */
@@ -102,8 +94,8 @@ export interface LeaseServerDeps {
   readonly authorizeAgent: (principal: Principal, agentId: string) => boolean;
   /** Lets agents in, and says which pools they are bound to. Absent: all that `authorizeAgent` lets in, bound to none. */
   readonly admission?: AgentAdmission | undefined;
-  /** Asked whenever an agent could get work; must be quick. Absent: every agent is enabled and in no downtime. */
-  readonly policyOf?: (agentId: string) => AgentPolicy;
+  /** Pools, and what operators say about agents. Absent: no pools but those that agents ask for, and every agent may work. */
+  readonly policy?: FleetPolicy;
   /** Whether the output of a completed attempt says that the work succeeded; undefined counts as yes. */
   readonly judge?: (output: Any) => boolean | undefined;
   /** Where large payloads and outputs are. Absent: none are large. */

@@ -57,7 +57,7 @@ export interface LeaseServer extends AsyncDisposable {
   status(): LeaseServerStatus;
 }
 
-/** Makes a server; it does nothing before `start`. Throws `LEASE_SERVER_INVALID`, or `POOL_INVALID`. */
+/** Makes a server; it does nothing before `start`. Throws `LEASE_SERVER_INVALID`. */
 export function createLeaseServer(options: LeaseServerOptions, deps: LeaseServerDeps): LeaseServer {
   return new Server(options, deps);
 }
@@ -82,7 +82,7 @@ class Server implements LeaseServer {
     this.serverId = options.serverId ?? randomUUID();
     const limits = { ...defaultLeaseServerLimits, ...options.limits };
     const timing = { ...defaultLeaseServerTiming, ...options.timing };
-    const parts = serverParts(this.serverId, limits, timing, options.pools ?? [], deps);
+    const parts = serverParts(this.serverId, limits, timing, deps);
     this.#parts = parts;
     const { clock, random, logger, principal } = parts;
     const { store } = deps;
@@ -98,7 +98,6 @@ class Server implements LeaseServer {
     const doubt = this.#audit.doubt.bind(this.#audit);
     this.#loop = new AssignmentLoop(timing, {
       sources: deps.sources,
-      policyOf: deps.policyOf ?? (() => ({ enabled: true, inDowntime: false })),
       doubt,
       clock,
       random,
@@ -168,7 +167,8 @@ class Server implements LeaseServer {
   async #start(): Promise<void> {
     if (this.#state !== 'new') return;
     this.#state = 'running';
-    this.#unlisten = this.#parts.store.signals.listen((signal) => {
+    const unreview = this.#parts.policy.onChange(() => this.#sessions.review());
+    const unlisten = this.#parts.store.signals.listen((signal) => {
       if (signal.kind === 'fenced') this.#sessions.fence(signal.agentId, signal.epoch);
       // A fence that was missed shows at the session's next write, or in its agent's absence.
       if (signal.kind === 'resync') this.#audit.add([...this.#sessions.holding()]);
@@ -176,6 +176,10 @@ class Server implements LeaseServer {
       const session = this.#sessions.ofAgent(signal.agentId);
       if (session !== undefined) this.#audit.add([session]);
     });
+    this.#unlisten = () => {
+      unreview();
+      unlisten();
+    };
     this.#loop.start();
     this.#audit.start();
     await this.#beat.start();

@@ -6,7 +6,8 @@ import type {
   ConditionReason,
   SessionRef,
 } from '@drover/lease-store';
-import type { ExchangeLeasesResponse } from '@drover/lease-protocol';
+import { AgentCondition as WireCondition, type ExchangeLeasesResponse } from '@drover/lease-protocol';
+import type { AgentPolicy } from '@drover/fleet-policy';
 import {
   initialServerState,
   keyString,
@@ -66,6 +67,8 @@ export interface LeaseSessionOptions {
   readonly machine: ServerMachineOptions;
   readonly instanceNonce: string;
   readonly traits: AgentTraits;
+  /** What operators say about its agent. */
+  readonly policy: AgentPolicy;
   /** The most bytes of work in one copy. */
   readonly workBytesMax: number;
   /** The monotonic clock. */
@@ -103,6 +106,9 @@ export class LeaseSession {
   /** The copy that left last, for a poll that has nothing new. */
   lastCopy: { readonly revision: number; readonly response: CopyToSend } | undefined;
   #traits: AgentTraits;
+  #policy: AgentPolicy;
+  /** An ephemeral agent has taken its one lease. */
+  #spent = false;
   readonly #host: SessionHost;
   readonly #workBytesMax: number;
   readonly #nowMs: () => number;
@@ -128,6 +134,7 @@ export class LeaseSession {
     this.epoch = options.machine.epoch;
     this.instanceNonce = options.instanceNonce;
     this.#traits = options.traits;
+    this.#policy = options.policy;
     this.#workBytesMax = options.workBytesMax;
     this.#nowMs = options.nowMs;
     this.#leasesMax = options.traits.leasesMax;
@@ -138,6 +145,11 @@ export class LeaseSession {
   /** What its agent is, as it said last and as pools are defined now. */
   get traits(): AgentTraits {
     return this.#traits;
+  }
+
+  /** What operators say about its agent now. */
+  get policy(): AgentPolicy {
+    return this.#policy;
   }
 
   get ref(): SessionRef {
@@ -178,12 +190,17 @@ export class LeaseSession {
     return this.#view;
   }
 
-  /** It could be given work: connected, ready, with a free slot, held by no exclusive lease. */
+  /**
+   * It could be given work: connected, ready, with a free slot, held by no exclusive lease, not made busy by an operator. One
+   * that is disabled or in downtime is asked about all the same: some sources have work for it.
+   */
   get takesWork(): boolean {
     return (
       this.#link !== undefined &&
       this.#state.phase === 'active' &&
       this.condition === 'ready' &&
+      this.#policy.busy === undefined &&
+      !this.#spent &&
       !this.uncertain &&
       this.#exclusive === 0 &&
       this.held.size + this.#reserved.size < this.traits.leasesMax
@@ -327,6 +344,16 @@ export class LeaseSession {
     this.#host.changed(this);
   }
 
+  /** Operators say something else about its agent. A wish that it be busy, or no longer, leaves at once. */
+  govern(policy: AgentPolicy): void {
+    const before = this.#policy;
+    if (samePolicy(before, policy) || this.ended) return;
+    this.#policy = policy;
+    const isWish = (before.busy === undefined) !== (policy.busy === undefined);
+    if (isWish && this.lastCopy !== undefined) this.#link?.put(this.lastCopy.response);
+    this.#host.changed(this);
+  }
+
   /** Keeps a place for a lease whose commit is under way. */
   reserve(leaseId: string, requirements: LeaseRequirements): void {
     this.#reserved.set(leaseId, requirements);
@@ -368,6 +395,8 @@ export class LeaseSession {
     this.held.delete(name);
     this.version += 1;
     this.#count(held.attempt.requirements, -1);
+    // What an agent refused never ran on it.
+    if (this.#traits.ephemeral && settled.outcome !== 'refused') this.#spent = true;
     this.#host.settled(this, held, settled.outcome, settled.result);
     this.#host.changed(this);
   }
@@ -408,7 +437,11 @@ export class LeaseSession {
   }
 
   #send(copy: ServerCopy): void {
-    const response: CopyToSend = (stream) => serverCopyToWire(copy, this.held, this.#workBytesMax, stream);
+    const response: CopyToSend = (stream) => {
+      const message = serverCopyToWire(copy, this.held, this.#workBytesMax, stream);
+      message.wishedCondition = this.#policy.busy === undefined ? WireCondition.READY : WireCondition.BUSY;
+      return message;
+    };
     this.lastCopy = { revision: copy.revision, response };
     this.#link?.put(response);
   }
@@ -447,6 +480,15 @@ export function heldAttemptOf(record: BoundAttemptRecord, proven = false): HeldA
 
 function keyOf({ leaseId, attempt }: AssignedAttempt): AttemptKey {
   return { leaseId, attempt };
+}
+
+/** Two answers of a policy; only what a session goes by is compared. */
+function samePolicy(a: AgentPolicy, b: AgentPolicy): boolean {
+  return (
+    (a.disabled === undefined) === (b.disabled === undefined) &&
+    (a.busy === undefined) === (b.busy === undefined) &&
+    (a.downtime === undefined) === (b.downtime === undefined)
+  );
 }
 
 function sameCounts(a: Readonly<Record<string, number>>, b: Readonly<Record<string, number>>): boolean {

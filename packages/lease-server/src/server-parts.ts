@@ -1,5 +1,5 @@
 import { silentLogger, systemClock, type Clock, type Logger, type Principal, type TaskSource } from '@drover/lease-kit';
-import { definePools, type PoolDefinition, type Pools } from '@drover/lease-matching';
+import { openPolicy, type FleetPolicy } from '@drover/fleet-policy';
 import type { LeaseServerDeps, LeaseServerLimits, LeaseServerTiming } from './lease-server-options.ts';
 import { ProgressRelay } from './progress-relay.ts';
 import { WriteBatcher } from './write-batcher.ts';
@@ -11,7 +11,7 @@ export interface ServerParts {
   readonly principal: Principal;
   readonly limits: LeaseServerLimits;
   readonly timing: LeaseServerTiming;
-  readonly pools: Pools;
+  readonly policy: FleetPolicy;
   readonly store: LeaseServerDeps['store'];
   readonly sources: ReadonlyMap<string, TaskSource>;
   readonly authorizeAgent: LeaseServerDeps['authorizeAgent'];
@@ -25,12 +25,11 @@ export interface ServerParts {
   readonly progress: ProgressRelay;
 }
 
-/** Puts the shared pieces together. Throws `POOL_INVALID`. */
+/** Puts the shared pieces together. */
 export function serverParts(
   serverId: string,
   limits: LeaseServerLimits,
   timing: LeaseServerTiming,
-  pools: readonly PoolDefinition[],
   deps: LeaseServerDeps,
 ): ServerParts {
   const clock = deps.clock ?? systemClock;
@@ -43,7 +42,7 @@ export function serverParts(
     principal,
     limits,
     timing,
-    pools: definePools(pools),
+    policy: deps.policy ?? openPolicy,
     store,
     sources: new Map(deps.sources.map((source) => [source.name, source])),
     authorizeAgent: deps.authorizeAgent,

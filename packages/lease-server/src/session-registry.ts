@@ -1,4 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { toBinary } from '@bufbuild/protobuf';
 import { isDroverError, principalName, type CallContext, type DroverError, type Principal } from '@drover/lease-kit';
 import { AgentDescriptionSchema, type AgentDescription, type OpenSessionRequest } from '@drover/lease-protocol';
@@ -11,7 +12,7 @@ import {
   type NewSession,
 } from '@drover/lease-store';
 import { keyString, type ServerWrite, type SessionEnd } from '@drover/reconciler-state-machine';
-import { leasePinOwner } from '@drover/task-sources';
+import { leasePinOwner, traitsInPools } from '@drover/task-sources';
 import { attemptWriteOf } from './attempt-writes.ts';
 import { checkDescription, checkOpenSession } from './check-open-session.ts';
 import { DeadlineQueue } from './deadline-queue.ts';
@@ -49,6 +50,8 @@ interface SessionRecord {
 
 /** Sessions that ended are remembered up to this number, so that a late caller is told why. */
 const endedKept = 10_000;
+/** Sessions that are looked at in one turn of the event loop. */
+const reviewedAtOnce = 500;
 /** Part of a message that is not work: the list itself. */
 const workShareOfMessage = 0.7;
 
@@ -70,6 +73,7 @@ export class SessionRegistry implements SessionHost {
   readonly #openingIds = new Set<string>();
   readonly #strays: StraySessions;
   #opening = 0;
+  #reviews = 0;
 
   constructor(parts: ServerParts, deps: SessionRegistryDeps) {
     this.#parts = parts;
@@ -124,10 +128,10 @@ export class SessionRegistry implements SessionHost {
 
   /** Opens a session in the store and here; the agent's earlier session is fenced. */
   async open(request: OpenSessionRequest, context: CallContext): Promise<LeaseSession> {
-    const { limits, pools, store, serverId, clock, admission } = this.#parts;
+    const { limits, policy, store, serverId, clock, admission } = this.#parts;
     this.#authorize(context.principal, request.agentId);
     const { poolsAllowed } = admission === undefined ? {} : await admission.admit(request.agentId, context);
-    const traits = this.#shared.share(checkOpenSession(request, pools, limits.leasesPerAgentMax, poolsAllowed));
+    const traits = this.#shared.share(checkOpenSession(request, policy.pools, limits.leasesPerAgentMax, poolsAllowed));
     if (!this.#deps.open()) throw serverStopping();
     const replaces = this.#byAgent.has(request.agentId) ? 1 : 0;
     if (this.#byId.size + this.#opening - replaces >= limits.sessionsMax) throw sessionsFull(limits.sessionsMax);
@@ -176,6 +180,7 @@ export class SessionRegistry implements SessionHost {
           },
           instanceNonce: request.instanceNonce,
           traits,
+          policy: policy.policyOf(request.agentId, traits.pools),
           workBytesMax: Math.floor(limits.messageSizeMaxBytes * workShareOfMessage),
           nowMs: () => clock.monotonicMs(),
         },
@@ -183,6 +188,8 @@ export class SessionRegistry implements SessionHost {
       );
       this.#byId.set(sessionId, session);
       this.#byAgent.set(request.agentId, session);
+      // Pools and settings may have changed while the store opened it.
+      this.#reviewOne(session);
       session.load(opened.rebound, clock.monotonicMs());
       if (session.deadlineMs !== undefined) this.#deadlines.add(session, session.deadlineMs);
       if (this.#parts.admission !== undefined) await this.#confirm(session, context);
@@ -240,7 +247,7 @@ export class SessionRegistry implements SessionHost {
    * every new link.
    */
   describe(session: LeaseSession, description: AgentDescription): void {
-    const { pools, limits } = this.#parts;
+    const { policy, limits } = this.#parts;
     const bytes = toBinary(AgentDescriptionSchema, description);
     const { descriptionBytesMax } = storeLimits;
     if (bytes.length > descriptionBytesMax) {
@@ -249,10 +256,36 @@ export class SessionRegistry implements SessionHost {
     const digest = createHash('sha256').update(bytes).digest('hex');
     if (digest === session.descriptionDigest) return;
     const { agentId, traits: before } = session;
-    const traits = checkDescription(agentId, description, pools, limits.leasesPerAgentMax, before.poolsAllowed);
+    const traits = checkDescription(agentId, description, policy.pools, limits.leasesPerAgentMax, before.poolsAllowed);
     session.descriptionDigest = digest;
     session.describe(this.#shared.share(traits));
+    session.govern(policy.policyOf(agentId, traits.pools));
     this.#store(session, { description });
+  }
+
+  /** Pools, or what operators say about agents, may have changed: every session follows, a slice a turn of the event loop. */
+  review(): void {
+    this.#reviews += 1;
+    void this.#review(this.#reviews);
+  }
+
+  async #review(number: number): Promise<void> {
+    let looked = 0;
+    for (const session of [...this.#byId.values()]) {
+      // A newer review looks at all of them again.
+      if (this.#reviews !== number || this.#stopping.signal.aborted) return;
+      this.#reviewOne(session);
+      looked += 1;
+      if (looked % reviewedAtOnce === 0) await nextTurn();
+    }
+  }
+
+  #reviewOne(session: LeaseSession): void {
+    const { policy } = this.#parts;
+    const { agentId, traits: before } = session;
+    const traits = traitsInPools(before, policy.pools);
+    if (traits !== before) session.describe(this.#shared.share(traits));
+    session.govern(policy.policyOf(agentId, traits.pools));
   }
 
   changed(session: LeaseSession): void {

@@ -11,6 +11,7 @@ const traits = (hostname: string): AgentTraits => ({
   ]),
   pools: ['linux'],
   poolsAsked: [],
+  ephemeral: false,
   resourcesTotal: { cores: 4 },
   payloadTypes: ['x.Work'],
   leasesMax: 4,

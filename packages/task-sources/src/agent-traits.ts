@@ -16,6 +16,8 @@ export interface AgentTraits {
   readonly payloadTypes: readonly string[];
   /** How many attempts it holds at the most. */
   readonly leasesMax: number;
+  /** It takes one lease and leaves. */
+  readonly ephemeral: boolean;
 }
 
 /**
@@ -38,7 +40,8 @@ export function agentTraits(
     ...(poolsAllowed === undefined ? {} : { poolsAllowed }),
     resourcesTotal: resourceCounts(description.resources),
     payloadTypes: description.payloadTypes,
-    leasesMax: description.leasesMax,
+    leasesMax: description.ephemeral ? Math.min(1, description.leasesMax) : description.leasesMax,
+    ephemeral: description.ephemeral,
   };
 }
 

@@ -3,6 +3,7 @@ import { create, fromBinary, toBinary, type DescMessage, type MessageShape } fro
 import { anyPack, durationFromMs, type Any } from '@bufbuild/protobuf/wkt';
 import { DroverError, type LeaseClient, type LeaseEndpoint, type LeaseLink } from '@drover/lease-kit';
 import {
+  AgentCondition,
   AppendLogRequestSchema,
   AppendLogResponseSchema,
   BlobDigestSchema,
@@ -76,6 +77,8 @@ export class MemoryLeaseServer implements LeaseEndpoint {
   readonly received: ExchangeLeasesRequest[] = [];
   /** While set, every call fails with it. */
   outage: DroverError | undefined;
+  /** Operators need the machine for something else. */
+  wishesBusy = false;
   #session: MemorySession | undefined;
   #epoch = 0;
   readonly #options: Required<MemoryLeaseServerOptions>;
@@ -154,6 +157,12 @@ export class MemoryLeaseServer implements LeaseEndpoint {
   async ended(attempt: MemoryAttempt): Promise<AttemptEnding<AgentLease>> {
     await this.until(() => attempt.ending !== undefined);
     return attempt.ending!;
+  }
+
+  /** Says that operators need the machine for something else, or no longer. */
+  wishBusy(busy: boolean): void {
+    this.wishesBusy = busy;
+    this.#session?.wish(busy ? AgentCondition.BUSY : AgentCondition.READY);
   }
 
   /** Cuts the agent's link; its session goes on. */

@@ -2,6 +2,7 @@ import { create } from '@bufbuild/protobuf';
 import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import { DroverError } from '@drover/lease-kit';
 import {
+  AgentCondition,
   AgentState,
   ExchangeLeasesResponseSchema,
   ServerCopySchema,
@@ -74,6 +75,13 @@ export class MemorySession {
     this.#link?.put(response);
     // On this link their work is not said again.
     for (const { leaseId } of response.upcoming) this.#foretold.add(leaseId);
+  }
+
+  /** Says the newest copy again, with what is wished now. */
+  wish(wishedCondition: AgentCondition): void {
+    if (this.#last === undefined) return;
+    this.#last = { ...this.#last, wishedCondition };
+    this.#link?.put(this.#last);
   }
 
   last(): ExchangeLeasesResponse {
@@ -160,6 +168,7 @@ export class MemorySession {
             value: { leases: copy.list.leases.map((lease) => this.#entry(lease, lease.withWork)) },
           };
     return create(ExchangeLeasesResponseSchema, {
+      wishedCondition: this.#server.wishesBusy ? AgentCondition.BUSY : AgentCondition.READY,
       copy: create(ServerCopySchema, {
         sessionId: copy.sessionId,
         epoch: BigInt(copy.epoch),

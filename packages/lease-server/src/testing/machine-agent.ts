@@ -78,6 +78,8 @@ export class MachineAgent {
   readonly foretold: WireServerLease[] = [];
   readonly errors: unknown[] = [];
   copiesReceived = 0;
+  /** What operators want of it, as the newest copy says. */
+  wished: AgentCondition = AgentCondition.UNSPECIFIED;
   exited: string | undefined;
   condition: AgentCondition = AgentCondition.READY;
   conditionReason: { readonly code: string; readonly message: string } | undefined;
@@ -282,10 +284,11 @@ export class MachineAgent {
     else this.dispatch({ type: 'session-rejected', reason, nowMs });
   }
 
-  #receive({ copy, upcoming }: ExchangeLeasesResponse): void {
+  #receive({ copy, upcoming, wishedCondition }: ExchangeLeasesResponse): void {
     this.foretold.push(...upcoming);
     if (copy === undefined && upcoming.length > 0) return;
     this.copiesReceived += 1;
+    this.wished = wishedCondition;
     const header = {
       sessionId: copy!.sessionId,
       epoch: Number(copy!.epoch),

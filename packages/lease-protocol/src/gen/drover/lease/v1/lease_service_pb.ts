@@ -329,8 +329,9 @@ export type ExchangeLeasesResponse = Message<"drover.lease.v1.ExchangeLeasesResp
   upcoming: ServerLease[];
 
   /**
-   * What an operator wants of the machine: BUSY means that it is needed for something else until the server says READY.
-   * UNSPECIFIED says nothing: the agent keeps to what it was told in this session, at first READY. Written by the server.
+   * What operators want of the machine, beside every copy: BUSY means that it is needed for something else. Anything else, and
+   * a server that does not know the field, mean that it is not; the agent may be busy for reasons of its own. Without a copy it
+   * says nothing. Written by the server.
    *
    * @generated from field: drover.lease.v1.AgentCondition wished_condition = 3;
    */
