@@ -10,10 +10,12 @@ import {
   type CredentialVerifier,
   type SignInOptions,
 } from '@drover/access';
+import { createOidcVerifier } from '@drover/identity-oidc';
 import { DroverError, type Logger } from '@drover/lease-kit';
 import type { DroverStore } from '@drover/lease-store';
 import { isIP } from 'node:net';
 import { bootstrapVerifier, developmentVerifier, strangerVerifier } from './callers.ts';
+import { oidcOptionsFrom, signInFrom } from './oidc-config.ts';
 import type { ServerConfig } from './server-config.ts';
 
 /** Who may call a server, and what becomes of their credentials. */
@@ -37,12 +39,15 @@ export interface ServerAccessDeps {
 export function createServerAccess({ access }: ServerConfig, deps: ServerAccessDeps): ServerAccess {
   const { store, logger } = deps;
   const failures = new FailedSignIns();
+  const oidc = oidcOptionsFrom(access.oidc);
+  const signIn = signInFrom(access.oidc);
   const tokens = createTokenVerifier({ store, failures, logger });
   const gate = createAccessGate({
     table: rpcTable,
     verifiers: [
       tokens,
       ...(deps.verifiers ?? []),
+      ...(oidc === undefined ? [] : [createOidcVerifier(oidc, { failures })]),
       ...(access.token === undefined ? [] : [bootstrapVerifier(access.token)]),
       ...(access.development ? [developmentVerifier()] : []),
       strangerVerifier(),
@@ -51,6 +56,7 @@ export function createServerAccess({ access }: ServerConfig, deps: ServerAccessD
   return {
     gate,
     interceptors: [endWithCredential(), auditInterceptor({ audit: store.audit, logger })],
+    ...(signIn === undefined ? {} : { signIn }),
     [Symbol.dispose]: () => tokens[Symbol.dispose](),
   };
 }
@@ -73,7 +79,7 @@ export async function checkCredentials(
   store: Pick<DroverStore, 'access'>,
   signal: AbortSignal,
 ): Promise<void> {
-  if (access.development || access.token !== undefined) return;
+  if (access.development || access.token !== undefined || access.oidc.issuer !== undefined) return;
   const context = { principal: { kind: 'service', id: 'server' }, signal } as const;
   let before: string | undefined;
   for (;;) {
@@ -87,7 +93,7 @@ export async function checkCredentials(
     advice: 'fix-input',
     message:
       'nobody could call this server: set access.token (the bootstrap token of its administrator, ' +
-      'DROVER_SERVER_ACCESS_TOKEN); or, for development on this machine alone, access.development = true ' +
+      'DROVER_SERVER_ACCESS_TOKEN) or access.oidc.issuer; or, for development on this machine alone, access.development = true ' +
       '(--access-development), which lets everybody in',
   });
 }

@@ -1,6 +1,7 @@
 import { byteSize, defineAppConfig, duration, logConfig, secret } from '@drover/app-config';
 import { packageNamePattern } from '@drover/lease-type-loader';
 import { z } from 'zod';
+import { oidcConfig } from './oidc-config.ts';
 
 /** Everything that a server may be told, by file, environment (`DROVER_SERVER_…`) or flag. */
 export const serverConfig = defineAppConfig({
@@ -38,6 +39,7 @@ export const serverConfig = defineAppConfig({
           .boolean()
           .default(false)
           .describe('Everybody who reaches the server is an admin. Only on loopback, for development.'),
+        oidc: oidcConfig,
       })
       .prefault({}),
     postgres: z
