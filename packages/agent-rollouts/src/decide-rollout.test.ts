@@ -41,77 +41,77 @@ describe('rings', () => {
   test('the first one holds the agent with the lowest percentile, however few there are', () => {
     const few = agents.filter(({ agentId }) => rolloutPercentile(agentId) > 60).slice(0, 3);
     const lowest = few.map(({ agentId }) => agentId).sort((a, b) => rolloutPercentile(a) - rolloutPercentile(b))[0]!;
-    expect(decideRollout(rollout, few, 0).upgrade).toEqual([lowest]);
+    expect(decideRollout(rollout, few).upgrade).toEqual([lowest]);
     // One that cannot be upgraded does not stand for the rest.
     const without = after(few, [lowest], { online: false });
-    expect(decideRollout(rollout, without, 0).upgrade).toHaveLength(1);
+    expect(decideRollout(rollout, without).upgrade).toHaveLength(1);
   });
 });
 
 describe('a roll-out', () => {
   test('wants the agents of its ring, and each of them once', () => {
-    const { upgrade, change } = decideRollout(rollout, agents, 0);
+    const { upgrade, change } = decideRollout(rollout, agents);
     expect([...upgrade].sort()).toEqual(inRing(0).sort());
     expect(change).toBeUndefined();
     const busy = after(agents, upgrade, { task: { live: true } });
-    expect(decideRollout(rollout, busy, 0)).toEqual({ upgrade: [], withdraw: [] });
+    expect(decideRollout(rollout, busy)).toEqual({ upgrade: [], withdraw: [] });
   });
 
   test('is halted by the first failure, and what has not begun is withdrawn', () => {
     const [bad, ...others] = inRing(0);
     const failure = { code: 'VERSION_ENDED_AT_START', message: 'exit code 1' };
     const failed = after(after(agents, others, { task: { live: true } }), [bad!], { task: { live: false, failure } });
-    const decision = decideRollout(rollout, failed, 0);
+    const decision = decideRollout(rollout, failed);
     expect(decision.upgrade).toEqual([]);
     expect([...decision.withdraw].sort()).toEqual(others.sort());
     expect(decision.change).toEqual({
       kind: 'halt',
       reason: { code: failure.code, message: `agent ${bad!}: exit code 1` },
     });
-    expect(decideRollout({ ...rollout, state: 'halted' }, agents, 0)).toEqual({ upgrade: [], withdraw: [] });
+    expect(decideRollout({ ...rollout, state: 'halted' }, agents)).toEqual({ upgrade: [], withdraw: [] });
   });
 
   test('goes from ring to ring when all have arrived and it has soaked, and is complete after the last', () => {
     const arrived = after(agents, inRing(0), { bundle: fresh });
-    expect(decideRollout(rollout, arrived, 0).change).toEqual({ kind: 'ring-done' });
-    const soaking = { ...rollout, ringDoneAtMs: 5_000 };
-    expect(decideRollout(soaking, arrived, 5_999).change).toBeUndefined();
-    expect(decideRollout(soaking, arrived, 6_000).change).toEqual({ kind: 'next-ring' });
+    expect(decideRollout(rollout, arrived).change).toEqual({ kind: 'ring-done' });
+    const soaking = { ...rollout, ringDoneForMs: 1_000 };
+    expect(decideRollout({ ...soaking, ringDoneForMs: 999 }, arrived).change).toBeUndefined();
+    expect(decideRollout(soaking, arrived).change).toEqual({ kind: 'next-ring' });
     const all = after(agents, inRing(2), { bundle: fresh });
-    expect(decideRollout({ ...soaking, ring: 2 }, all, 6_000).change).toEqual({ kind: 'complete' });
+    expect(decideRollout({ ...soaking, ring: 2 }, all).change).toEqual({ kind: 'complete' });
   });
 
   test('waits for no agent that is offline, cannot be upgraded or is set aside, but for one that was upgraded', () => {
     const ids = inRing(0);
     const nobody = after(agents, ids, { online: false });
     // The lowest of the others stands for the ring.
-    expect(decideRollout(rollout, nobody, 0).upgrade).toHaveLength(1);
+    expect(decideRollout(rollout, nobody).upgrade).toHaveLength(1);
     const some = after(after(agents, ids, { aside: 'disabled' }), ids.slice(0, 1), { bundle: fresh });
-    expect(decideRollout(rollout, some, 0)).toEqual({ upgrade: [], withdraw: [], change: { kind: 'ring-done' } });
-    expect(decideRollout(rollout, after(agents, ids, { aside: 'disabled' }), 0)).toEqual({ upgrade: [], withdraw: [] });
-    expect(decideRollout(rollout, [], 0)).toEqual({ upgrade: [], withdraw: [] });
+    expect(decideRollout(rollout, some)).toEqual({ upgrade: [], withdraw: [], change: { kind: 'ring-done' } });
+    expect(decideRollout(rollout, after(agents, ids, { aside: 'disabled' }))).toEqual({ upgrade: [], withdraw: [] });
+    expect(decideRollout(rollout, [])).toEqual({ upgrade: [], withdraw: [] });
   });
 
   test('goes no further while most of those that were upgraded are away', () => {
     const ids = inRing(0);
     const away = after(after(agents, ids, { bundle: fresh, online: false }), ids.slice(0, 1), { online: true });
-    const soaked = { ...rollout, ringDoneAtMs: 0 };
+    const soaked = { ...rollout, ringDoneForMs: 10_000 };
     // Somebody else stands for the ring meanwhile only if nobody of it is online.
-    expect(decideRollout(soaked, away, 10_000).change).toBeUndefined();
+    expect(decideRollout(soaked, away).change).toBeUndefined();
   });
 
   test('that is complete upgrades who comes later, and is not halted by one that fails', () => {
     const complete: Rollout = { ...rollout, state: 'complete', ring: 2 };
     const all = after(agents, inRing(2), { bundle: fresh });
     const late = after(all, ['agent-7'], { bundle: 'a'.repeat(64) });
-    expect(decideRollout(complete, late, 0)).toEqual({ upgrade: ['agent-7'], withdraw: [] });
+    expect(decideRollout(complete, late)).toEqual({ upgrade: ['agent-7'], withdraw: [] });
     const failed = after(late, ['agent-7'], { task: { live: false, failure: { code: 'X', message: 'x' } } });
-    expect(decideRollout(complete, failed, 0)).toEqual({ upgrade: [], withdraw: [] });
+    expect(decideRollout(complete, failed)).toEqual({ upgrade: [], withdraw: [] });
   });
 
   test('leaves agents of another platform alone', () => {
     const other = agents.map((agent) => ({ ...agent, platform: 'darwin-arm64' }));
-    expect(decideRollout({ ...rollout, ring: 2 }, other, 0)).toEqual({ upgrade: [], withdraw: [] });
+    expect(decideRollout({ ...rollout, ring: 2 }, other)).toEqual({ upgrade: [], withdraw: [] });
   });
 });
 

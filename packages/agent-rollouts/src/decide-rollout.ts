@@ -24,7 +24,7 @@ const nothing: RolloutDecision = { upgrade: [], withdraw: [] };
  * not waited for and follows when it is back. Before the next ring begins, at least half of those that were upgraded must be
  * online: a build that comes to grief after it reported healthy goes no further.
  */
-export function decideRollout(rollout: Rollout, agents: readonly RolloutAgent[], nowMs: number): RolloutDecision {
+export function decideRollout(rollout: Rollout, agents: readonly RolloutAgent[]): RolloutDecision {
   const live = agents.filter(({ task }) => task?.live === true);
   if (rollout.state === 'halted') return { ...nothing, withdraw: live.map(({ agentId }) => agentId) };
   const failed = agents.filter(({ task }) => task?.live === false && task.failure !== undefined);
@@ -51,8 +51,8 @@ export function decideRollout(rollout: Rollout, agents: readonly RolloutAgent[],
   const arrived = reached.filter((agent) => hasArrived(rollout, agent));
   const waitsFor = due.filter(({ aside, task }) => aside === undefined || task?.live === true);
   if (waitsFor.length > 0 || arrived.length === 0) return decision;
-  if (rollout.ringDoneAtMs === undefined) return { ...decision, change: { kind: 'ring-done' } };
-  if (nowMs - rollout.ringDoneAtMs < rollout.soakMs) return decision;
+  if (rollout.ringDoneForMs === undefined) return { ...decision, change: { kind: 'ring-done' } };
+  if (rollout.ringDoneForMs < rollout.soakMs) return decision;
   if (arrived.filter(({ online }) => online).length * 2 < arrived.length) return decision;
   return { ...decision, change: { kind: rollout.ring + 1 < rollout.rings.length ? 'next-ring' : 'complete' } };
 }

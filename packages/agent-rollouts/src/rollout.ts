@@ -20,8 +20,8 @@ export interface Rollout {
    * - `complete`: every ring is done. Agents that come later are upgraded too.
    */
   readonly state: 'rolling' | 'halted' | 'complete';
-  /** When every agent of the ring was upgraded; absent while that is not so. */
-  readonly ringDoneAtMs?: number;
+  /** How long ago every agent of the ring was upgraded, by the store's clock; absent while that is not so. */
+  readonly ringDoneForMs?: number;
 }
 
 /** The bundle of one platform. */

@@ -42,11 +42,13 @@ const timeColumns = [
   ['agent_settings', 'busy_until'],
   ['enrolment_tokens', 'expires_at'],
   ['enrolment_requests', 'asked_at'],
+  ['rollouts', 'ring_done_at'],
   ['credential_keys', 'created_at'],
   ['credential_keys', 'expires_at'],
 ] as const;
 
 const emptied = [
+  'rollouts',
   ...['leases', 'lease_classes', 'lease_history', 'attempt_history', 'agents', 'servers'],
   ...['jobs', 'logs', 'log_chunks', 'progress', 'agent_tasks', 'tokens', 'audit'],
   ...['jobs', 'logs', 'log_chunks', 'progress', 'pools', 'agent_settings', 'downtimes'],

@@ -50,6 +50,7 @@ import { PostgresSignals } from './postgres-signals.ts';
 import { RecordAttempts } from './record-attempts.ts';
 import { RecordProgress } from './record-progress.ts';
 import { removeExpired } from './remove-expired.ts';
+import { RolloutRecords } from './rollout-records.ts';
 import { SessionSweep } from './session-sweep.ts';
 import { SettleAgentTasks } from './settle-agent-tasks.ts';
 import { SubmitJobs } from './submit-jobs.ts';
@@ -117,6 +118,7 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
   const settleTasks = new SettleAgentTasks(s);
   const audit = new AuditLines(s);
   const tokens = new AccessTokens(s, audit);
+  const rollouts = new RolloutRecords(s, audit);
   const pools = new PoolRecords(s);
   const settings = new AgentSettingsRecords(s);
   const downtimes = new DowntimeRecords(s);
@@ -346,6 +348,13 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
       removeDowntime: (downtimeId, context) => call(context, (session) => downtimes.remove(session, downtimeId)),
     },
     enrolments: postgresEnrolments(s, { call, transaction, audit }),
+    rollouts: {
+      startRollout: (draft, context) => transaction(context, (session) => rollouts.start(session, draft, context)),
+      rollout: (channel, context) => call(context, (session) => rollouts.one(session, channel)),
+      rollouts: (page, context) => call(context, (session) => rollouts.page(session, page)),
+      changeRollout: (channel, revision, change, context) =>
+        transaction(context, (session) => rollouts.change(session, channel, revision, change, context)),
+    },
     signals,
     check: async (signal) => {
       await database.call(signal, async (session) => {

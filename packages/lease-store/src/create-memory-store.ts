@@ -11,6 +11,7 @@ import { memoryJobStore } from './memory/memory-job-store.ts';
 import { memoryLeaseQueue } from './memory/memory-lease-queue.ts';
 import { memoryLogStore } from './memory/memory-log-store.ts';
 import { memoryPoolStore } from './memory/memory-pool-store.ts';
+import { memoryRolloutStore } from './memory/memory-rollout-store.ts';
 import { memorySessionStore } from './memory/memory-session-store.ts';
 import { memorySignals } from './memory/memory-signals.ts';
 
@@ -45,6 +46,7 @@ export function createMemoryStore({ clock = systemClock }: MemoryStoreDeps = {})
     pools: memoryPoolStore(data),
     agentSettings: memoryAgentSettingsStore(data),
     enrolments: memoryEnrolmentStore(data, audit),
+    rollouts: memoryRolloutStore(data, audit),
     signals,
     check: async (signal) => data.enter(signal ? { signal } : {}),
     close,

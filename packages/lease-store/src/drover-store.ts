@@ -8,6 +8,7 @@ import type { JobStore } from './job-store.ts';
 import type { LeaseQueue } from './lease-queue.ts';
 import type { LogStore } from './log-store.ts';
 import type { PoolStore } from './pool-store.ts';
+import type { RolloutStore } from './rollout-store.ts';
 import type { SessionStore } from './session-store.ts';
 import type { StoreSignals } from './store-signals.ts';
 
@@ -24,6 +25,7 @@ export interface DroverStore extends AsyncDisposable {
   readonly pools: PoolStore;
   readonly agentSettings: AgentSettingsStore;
   readonly enrolments: EnrolmentStore;
+  readonly rollouts: RolloutStore;
   readonly signals: StoreSignals;
   /** Resolves when the store answers; rejects with STORE_UNAVAILABLE, SCHEMA_TOO_NEW or SCHEMA_TOO_OLD otherwise. */
   check(signal?: AbortSignal): Promise<void>;

@@ -94,6 +94,16 @@ export type {
 } from './session-store.ts';
 export type { PoolDraft, PoolRecord, PoolStore } from './pool-store.ts';
 export type { StoreSignal, StoreSignals } from './store-signals.ts';
+export type { RolloutChange, RolloutDraft, RolloutRecord, RolloutStore } from './rollout-store.ts';
+export {
+  auditedRollout,
+  changedRollout,
+  channelsFull,
+  checkRolloutDraft,
+  previousOf,
+  rolloutChanged,
+  rolloutNotFound,
+} from './rollout-change.ts';
 export type { StoreContext } from './store-context.ts';
 export {
   agentOnline,

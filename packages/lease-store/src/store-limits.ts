@@ -81,4 +81,6 @@ export const storeLimits = {
   auditEntriesPerCallMax: 1_000,
   /** Bytes of JSON that the audit keeps of a thing before a change, and after it. */
   auditRecordBytesMax: 8_192,
+  /** Channels that have a roll-out. */
+  channelsMax: 256,
 } as const;

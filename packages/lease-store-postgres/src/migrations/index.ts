@@ -7,6 +7,7 @@ import { poolsMigration } from './0006-pools.ts';
 import { enrolmentMigration } from './0007-enrolment.ts';
 import { submittersMigration } from './0008-submitters.ts';
 import { absenceMigration } from './0009-absence.ts';
+import { rolloutsMigration } from './0010-rollouts.ts';
 import type { Migration } from './migration.ts';
 
 /** All migrations, by id. A new one is added at the end. */
@@ -20,6 +21,7 @@ export const migrations: readonly Migration[] = [
   enrolmentMigration,
   submittersMigration,
   absenceMigration,
+  rolloutsMigration,
 ];
 
 /** The newest migration that this version knows. */

@@ -9,6 +9,7 @@ export { jobStoreCases } from './job-cases.ts';
 export { logStoreCases } from './log-cases.ts';
 export { poolStoreCases } from './pool-cases.ts';
 export { leaseQueueCases } from './queue-cases.ts';
+export { rolloutStoreCases } from './rollout-cases.ts';
 export { sessionStoreCases } from './session-cases.ts';
 export { storeLifeCases } from './signal-cases.ts';
 export { storeCases } from './store-cases.ts';

@@ -9,6 +9,7 @@ import { jobStoreCases } from './job-cases.ts';
 import { logStoreCases } from './log-cases.ts';
 import { poolStoreCases } from './pool-cases.ts';
 import { leaseQueueCases } from './queue-cases.ts';
+import { rolloutStoreCases } from './rollout-cases.ts';
 import { sessionStoreCases } from './session-cases.ts';
 import { storeLifeCases } from './signal-cases.ts';
 
@@ -31,5 +32,6 @@ export const storeCases: readonly StoreCase[] = [
   ...poolStoreCases,
   ...agentSettingsStoreCases,
   ...enrolmentStoreCases,
+  ...rolloutStoreCases,
   ...storeLifeCases,
 ];
