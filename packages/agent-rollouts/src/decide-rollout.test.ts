@@ -53,14 +53,16 @@ describe('a roll-out', () => {
     const { upgrade, change } = decideRollout(rollout, agents);
     expect([...upgrade].sort()).toEqual(inRing(0).sort());
     expect(change).toBeUndefined();
-    const busy = after(agents, upgrade, { task: { live: true } });
+    const busy = after(agents, upgrade, { task: { state: 'draining' } });
     expect(decideRollout(rollout, busy)).toEqual({ upgrade: [], withdraw: [] });
   });
 
   test('is halted by the first failure, and what has not begun is withdrawn', () => {
     const [bad, ...others] = inRing(0);
     const failure = { code: 'VERSION_ENDED_AT_START', message: 'exit code 1' };
-    const failed = after(after(agents, others, { task: { live: true } }), [bad!], { task: { live: false, failure } });
+    const failed = after(after(agents, others, { task: { state: 'draining' } }), [bad!], {
+      task: { state: 'failed', failure },
+    });
     const decision = decideRollout(rollout, failed);
     expect(decision.upgrade).toEqual([]);
     expect([...decision.withdraw].sort()).toEqual(others.sort());
@@ -68,6 +70,9 @@ describe('a roll-out', () => {
       kind: 'halt',
       reason: { code: failure.code, message: `agent ${bad!}: exit code 1` },
     });
+    // What is under way is left to its end.
+    const under = after(failed, others, { task: { state: 'upgrading' } });
+    expect(decideRollout(rollout, under).withdraw).toEqual([]);
     expect(decideRollout({ ...rollout, state: 'halted' }, agents)).toEqual({ upgrade: [], withdraw: [] });
   });
 
@@ -105,7 +110,7 @@ describe('a roll-out', () => {
     const all = after(agents, inRing(2), { bundle: fresh });
     const late = after(all, ['agent-7'], { bundle: 'a'.repeat(64) });
     expect(decideRollout(complete, late)).toEqual({ upgrade: ['agent-7'], withdraw: [] });
-    const failed = after(late, ['agent-7'], { task: { live: false, failure: { code: 'X', message: 'x' } } });
+    const failed = after(late, ['agent-7'], { task: { state: 'failed', failure: { code: 'X', message: 'x' } } });
     expect(decideRollout(complete, failed)).toEqual({ upgrade: [], withdraw: [] });
   });
 

@@ -25,15 +25,16 @@ const nothing: RolloutDecision = { upgrade: [], withdraw: [] };
  * online: a build that comes to grief after it reported healthy goes no further.
  */
 export function decideRollout(rollout: Rollout, agents: readonly RolloutAgent[]): RolloutDecision {
-  const live = agents.filter(({ task }) => task?.live === true);
-  if (rollout.state === 'halted') return { ...nothing, withdraw: live.map(({ agentId }) => agentId) };
-  const failed = agents.filter(({ task }) => task?.live === false && task.failure !== undefined);
+  // Those under way are left to their end: each machine goes back by itself.
+  const notBegun = agents.filter(({ task }) => task?.state === 'waiting' || task?.state === 'draining');
+  if (rollout.state === 'halted') return { ...nothing, withdraw: notBegun.map(({ agentId }) => agentId) };
+  const failed = agents.filter(({ task }) => task?.state === 'failed');
   if (rollout.state === 'rolling' && failed[0]) {
     const { agentId, task } = failed[0];
-    const { code, message } = task!.failure!;
+    const { code, message } = task?.failure ?? { code: 'UPGRADE_FAILED', message: 'it does not say why' };
     return {
       upgrade: [],
-      withdraw: live.map((agent) => agent.agentId),
+      withdraw: notBegun.map((agent) => agent.agentId),
       change: { kind: 'halt', reason: { code, message: `agent ${agentId}: ${message}` } },
     };
   }
@@ -42,17 +43,21 @@ export function decideRollout(rollout: Rollout, agents: readonly RolloutAgent[])
   const reached = agents.filter(({ agentId }) => rings.get(agentId)! <= last);
   const due = reached.filter((agent) => canTake(rollout, agent) && !hasArrived(rollout, agent));
   const upgrade = due
-    .filter(({ task, aside }) => task?.live !== true && task?.failure === undefined && aside === undefined)
+    .filter(({ task, aside }) => !isLive(task) && task?.state !== 'failed' && aside === undefined)
     .map(({ agentId }) => agentId)
     .sort((a, b) => rings.get(a)! - rings.get(b)!);
   const decision = { upgrade, withdraw: [] };
   if (rollout.state === 'complete') return decision;
 
   const arrived = reached.filter((agent) => hasArrived(rollout, agent));
-  const waitsFor = due.filter(({ aside, task }) => aside === undefined || task?.live === true);
+  const waitsFor = due.filter(({ aside, task }) => aside === undefined || isLive(task));
   if (waitsFor.length > 0 || arrived.length === 0) return decision;
   if (rollout.ringDoneForMs === undefined) return { ...decision, change: { kind: 'ring-done' } };
   if (rollout.ringDoneForMs < rollout.soakMs) return decision;
   if (arrived.filter(({ online }) => online).length * 2 < arrived.length) return decision;
   return { ...decision, change: { kind: rollout.ring + 1 < rollout.rings.length ? 'next-ring' : 'complete' } };
+}
+
+function isLive(task: RolloutAgent['task']): boolean {
+  return task?.state === 'waiting' || task?.state === 'draining' || task?.state === 'upgrading';
 }

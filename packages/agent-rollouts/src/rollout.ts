@@ -47,10 +47,8 @@ export interface RolloutAgent {
   readonly bundle?: string;
   /** What this roll-out has done with it so far; absent: nothing. */
   readonly task?: {
-    /** Waits, is drained for it, or does it. */
-    readonly live: boolean;
-    readonly succeeded?: boolean;
-    /** Why it did not succeed; absent as well if it was withdrawn. */
+    readonly state: 'waiting' | 'draining' | 'upgrading' | 'upgraded' | 'failed' | 'withdrawn';
+    /** Set for `failed`. */
     readonly failure?: { readonly code: string; readonly message: string };
   };
 }

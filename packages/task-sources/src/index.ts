@@ -30,3 +30,10 @@ export {
   withReferencedPayload,
 } from './payload-reference.ts';
 export { createQueueTaskSource, type QueueTaskSourceDeps, type QueueTaskSourceOptions } from './queue-task-source.ts';
+export {
+  readRolloutAgents,
+  upgradePayloadType,
+  upgradeSourceName,
+  type ChannelAgent,
+  type RolloutAgentsStore,
+} from './rollout-agents.ts';
