@@ -86,6 +86,40 @@ export const agentConfig = defineAppConfig({
         dir: z.string().default('.drover/agent').describe('Folder of the journal, the logs and the work.'),
       })
       .prefault({}),
+    upgrade: z
+      .strictObject({
+        channel: z
+          .string()
+          .regex(
+            /^[a-z][a-z0-9-]{0,31}$/,
+            'is no channel; allowed are lower-case letters, digits and dashes, at most 32',
+          )
+          .default('stable')
+          .describe('The channel whose version this agent follows.'),
+        keys: z
+          .array(
+            z
+              .string()
+              .regex(/^ed25519:/, 'is no public key; allowed is ed25519:BASE64, as drover bundles keygen prints it'),
+          )
+          .max(16)
+          .default([])
+          .describe('Public keys, one of which must have signed a bundle. Absent means that no upgrade is taken.'),
+        downgrade: z
+          .enum(['asked', 'never'])
+          .default('asked')
+          .describe('Whether an older version may follow: when an operator asks for it, or never.'),
+      })
+      .prefault({}),
+    supervisor: z
+      .strictObject({
+        home: z.string().optional().describe('Folder of the supervisor. drover-supervisor sets it.'),
+        start: z
+          .string()
+          .optional()
+          .describe('Which start of the supervisor this process is. drover-supervisor sets it.'),
+      })
+      .prefault({}),
     health: z
       .strictObject({
         host: z.string().default('127.0.0.1').describe('Address of /healthz and /readyz.'),

@@ -1,3 +1,4 @@
+import type { SupervisedHome } from '@drover/agent-supervisor';
 import type { ContentStore } from '@drover/content-store';
 import type { AgentContribution, Clock, LeaseTypeAgentPart, Logger } from '@drover/lease-kit';
 import { agentPart as job } from '@drover/lease-type-job/lease-handler';
@@ -13,6 +14,8 @@ export interface AgentCollaborators {
   readonly workspaces: readonly WorkspaceProvider[];
   /** A folder of this lease type alone, which outlives the process. It is made for those that name it. */
   readonly stateDir: string;
+  /** Of an agent that runs under drover-supervisor. */
+  readonly supervisor?: SupervisedHome;
   readonly clock: Clock;
   readonly logger: Logger;
 }

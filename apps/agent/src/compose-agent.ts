@@ -17,6 +17,7 @@ import { join, resolve } from 'node:path';
 import { container as rootContainer, type DependencyContainer, type InjectionToken } from 'tsyringe';
 import { agentBlobsFrom } from './agent-blobs.ts';
 import type { AgentConfig } from './agent-config.ts';
+import { openSupervision } from './agent-supervision.ts';
 import { agentParts, type AgentCollaborators } from './agent-parts.ts';
 import { machineOptions } from './machine-options.ts';
 import { version } from './version.ts';
@@ -66,7 +67,8 @@ export async function createConfiguredAgent(
   onEvent: (event: LeaseAgentEvent) => void,
   extend?: (container: DependencyContainer) => void,
 ): Promise<ComposedAgent> {
-  const loaded = await agentParts(config, process.cwd());
+  const supervision = await openSupervision(config, logger);
+  const loaded = [...(await agentParts(config, process.cwd())), ...(supervision?.parts ?? [])];
   await using parts = new AsyncDisposableStack();
   const { urls, token, tls_ca } = config.server;
   const tls = tls_ca === undefined ? {} : { ca: await readFile(tls_ca) };
@@ -88,7 +90,7 @@ export async function createConfiguredAgent(
   const git = createGitWorkspaceProvider({ cacheDir: join(config.state.dir, 'git') }, { logger });
   const leaseTypes = parts.use(
     await createLeaseTypes(loaded, {
-      tables: config.lease_type,
+      tables: { ...config.lease_type, ...supervision?.tables },
       collaborators: (_, leaseType): AgentCollaborators => ({
         content,
         runner,
@@ -98,6 +100,7 @@ export async function createConfiguredAgent(
           mkdirSync(dir, { recursive: true });
           return dir;
         },
+        ...(supervision === undefined ? {} : { supervisor: supervision.home }),
         clock: systemClock,
         logger: logger.child({ leaseType }),
       }),
@@ -108,13 +111,15 @@ export async function createConfiguredAgent(
   const facts = parts.use(machineFacts(config, logger));
   // Bounded: a disk that hangs holds no agent up.
   await facts.refresh();
+  const machine = machineOptions(config);
   const agent: LeaseAgent = parts.use(
     createLeaseAgent(
       {
         stateDir: join(config.state.dir, 'leases'),
-        version,
+        version: supervision?.home.running.version ?? version,
         pools: config.agent.pools,
-        ...machineOptions(config),
+        ...machine,
+        properties: { ...machine.properties, ...supervision?.properties },
         leasesMax: config.agent.leases_max,
         ephemeral: config.agent.ephemeral,
         ...(config.agent.id === undefined ? {} : { agentId: config.agent.id }),
@@ -126,7 +131,10 @@ export async function createConfiguredAgent(
         blobs: agentBlobsFrom(content),
         machine: facts,
         logger,
-        onEvent,
+        onEvent(event) {
+          if (event.type === 'session-opened') supervision?.tellHealthy();
+          onEvent(event);
+        },
       },
     ),
   );

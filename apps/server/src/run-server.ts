@@ -56,6 +56,10 @@ export async function runServer(
       collaborators: (_, leaseType): ServerCollaborators => ({
         queue,
         signals,
+        rollouts: store.rollouts,
+        sessions: store.sessions,
+        agentTasks: store.agentTasks,
+        agentSettings: store.agentSettings,
         blobs: content,
         clock: systemClock,
         logger: logger.child({ leaseType }),

@@ -3,12 +3,17 @@ import type { Clock, LeaseTypeServerPart, Logger, ServerContribution } from '@dr
 import type { DroverStore } from '@drover/lease-store';
 import { loadServerPart, type LoadedPart } from '@drover/lease-type-loader';
 import { serverPart as job } from '@drover/lease-type-job/task-source';
+import { serverPart as upgrade } from '@drover/lease-type-upgrade/task-source';
 import type { ServerConfig } from './server-config.ts';
 
 /** What a server offers to the lease types that it loads; each gets those that its part names. docs/extending lists them. */
 export interface ServerCollaborators {
   readonly queue: DroverStore['queue'];
   readonly signals: DroverStore['signals'];
+  readonly sessions: DroverStore['sessions'];
+  readonly agentTasks: DroverStore['agentTasks'];
+  readonly agentSettings: DroverStore['agentSettings'];
+  readonly rollouts: DroverStore['rollouts'];
   readonly blobs: LocalContentStore;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -20,7 +25,7 @@ interface BuiltInPart {
 }
 
 /** What a server has without being told, asked in this order and before all others: what keeps machines in order. */
-const builtInFirst: readonly BuiltInPart[] = [];
+const builtInFirst: readonly BuiltInPart[] = [{ packageName: '@drover/lease-type-upgrade', part: upgrade }];
 /** Asked after all others: jobs are the bulk of the work, and must not keep an agent from the rest. */
 const builtInLast: readonly BuiltInPart[] = [{ packageName: '@drover/lease-type-job', part: job }];
 

@@ -103,7 +103,9 @@ function taskOf(record: AgentTaskRecord, rollout: RolloutRecord): RolloutAgent['
       if (last === undefined || last.atMs < record.requestedAtMs || last.outcome === 'cancelled') {
         return { state: 'withdrawn' };
       }
-      if (last.succeeded) return { state: 'upgraded' };
+      if (last.succeeded || last.reason?.code === 'UPGRADE_DONE') return { state: 'upgraded' };
+      // It came back without a supervisor: nothing was tried.
+      if (last.reason?.code === 'LEASE_TYPE_UNKNOWN') return { state: 'withdrawn' };
       return {
         state: 'failed',
         failure: last.reason ?? { code: 'UPGRADE_FAILED', message: `it ended as ${last.outcome}` },
