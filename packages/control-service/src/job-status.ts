@@ -112,6 +112,7 @@ export function leaseStatusOf(lease: LeaseRecord, extras: LeaseExtras = {}): Lea
     succeeded: lease.succeeded ?? false,
   };
   if (extras.output !== undefined) status.output = extras.output;
+  if (lease.endedWaiting !== undefined) status.endedWaiting = lease.endedWaiting;
   return create(LeaseStatusSchema, status);
 }
 

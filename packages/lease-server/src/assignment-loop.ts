@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { delay, type Clock, type Logger, type TaskSource } from '@drover/lease-kit';
 import { askSources, type AskOutcome, type Candidate } from '@drover/task-sources';
+import type { DrainKeeper } from './drain-keeper.ts';
 import { heldAttempt, type HeldAttempt } from './held-attempt.ts';
 import type { LeaseSession } from './lease-session.ts';
 import { StoreRetry } from './store-retry.ts';
@@ -8,6 +9,7 @@ import { StoreRetry } from './store-retry.ts';
 /** What an assignment loop works with. */
 export interface AssignmentLoopDeps {
   readonly sources: readonly TaskSource[];
+  readonly drains: Pick<DrainKeeper, 'drain' | 'release'>;
   /** Sessions that may have been bound to without an answer: compare them with the store. */
   readonly doubt: (sessions: readonly LeaseSession[]) => void;
   readonly clock: Clock;
@@ -17,7 +19,6 @@ export interface AssignmentLoopDeps {
 
 /** Times of an {@link AssignmentLoop}. */
 export interface AssignmentLoopOptions {
-  readonly drainTtlMs: number;
   readonly retryMinMs: number;
   readonly retryMaxMs: number;
 }
@@ -170,7 +171,7 @@ export class AssignmentLoop {
   #candidate(session: LeaseSession): Candidate {
     const { drain, policy } = session;
     const standing = { enabled: policy.disabled === undefined, inDowntime: policy.downtime !== undefined };
-    if (drain !== undefined && drain.untilMs <= this.#deps.clock.monotonicMs()) session.drain = undefined;
+    if (drain !== undefined && drain.untilMs <= this.#deps.clock.monotonicMs()) this.#deps.drains.release(session);
     return session.drain === undefined
       ? { view: session.view, ...standing }
       : { view: session.view, ...standing, drainedBy: session.drain.source };
@@ -186,11 +187,11 @@ export class AssignmentLoop {
       logger.warn({ source, err: error, agents: agents.length }, 'a task source failed');
       for (const { agentId } of agents) failed.add(byAgent.get(agentId)!);
     }
-    for (const agentId of outcome.released) byAgent.get(agentId)!.drain = undefined;
+    for (const agentId of outcome.released) this.#deps.drains.release(byAgent.get(agentId)!);
     for (const [agentId, { source, reason }] of outcome.drains) {
       const session = byAgent.get(agentId)!;
       if (session.drain === undefined) logger.info({ agentId, source, reason }, 'a source drains the agent');
-      session.drain = { source, reason, untilMs: clock.monotonicMs() + this.#options.drainTtlMs };
+      this.#deps.drains.drain(session, source, reason);
       busy.add(session);
     }
     const fresh = new Map<LeaseSession, HeldAttempt[]>();

@@ -3,7 +3,7 @@ import type { BlobPins, ContentStore } from '@drover/content-store';
 import type { Clock, Logger, Principal, TaskSource } from '@drover/lease-kit';
 import type { AgentAdmission } from './agent-admission.ts';
 import type { FleetPolicy } from '@drover/fleet-policy';
-import type { AttemptStore, JobStore, LogStore, SessionStore, StoreSignals } from '@drover/lease-store';
+import type { AttemptStore, DrainStore, JobStore, LeaseQueue, LogStore, SessionStore, StoreSignals } from '@drover/lease-store';
 
 /** Bounds of a server. What goes over is refused with an error or waits; nothing grows beyond. */
 export interface LeaseServerLimits {
@@ -84,6 +84,8 @@ export interface LeaseServerDeps {
   readonly store: {
     readonly attempts: AttemptStore;
     readonly sessions: SessionStore;
+    readonly drains: DrainStore;
+    readonly queue: Pick<LeaseQueue, 'expire'>;
     readonly logs: LogStore;
     readonly jobs: Pick<JobStore, 'recordProgress'>;
     readonly signals: StoreSignals;

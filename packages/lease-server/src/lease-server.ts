@@ -9,6 +9,7 @@ import {
   type LeaseServerDeps,
   type LeaseServerOptions,
 } from './lease-server-options.ts';
+import { DrainKeeper } from './drain-keeper.ts';
 import { createLocalPlacement } from './local-placement.ts';
 import { ServerBeat } from './server-beat.ts';
 import { serverParts, type ServerParts } from './server-parts.ts';
@@ -69,6 +70,7 @@ class Server implements LeaseServer {
   readonly #parts: ServerParts;
   readonly #sessions: SessionRegistry;
   readonly #loop: AssignmentLoop;
+  readonly #drains: DrainKeeper;
   readonly #audit: SessionAudit;
   readonly #beat: ServerBeat;
   #state: LeaseServerStatus['state'] = 'new';
@@ -96,7 +98,9 @@ class Server implements LeaseServer {
       principal,
     });
     const doubt = this.#audit.doubt.bind(this.#audit);
+    this.#drains = new DrainKeeper(timing, { drains: store.drains, clock, random, logger, principal });
     this.#loop = new AssignmentLoop(timing, {
+      drains: this.#drains,
       sources: deps.sources,
       doubt,
       clock,
@@ -116,6 +120,8 @@ class Server implements LeaseServer {
         random,
         logger,
         lost: (attempts) => this.#sessions.tellLost(attempts),
+        queue: store.queue,
+        overdue: (leases) => this.#sessions.tellOverdue(leases),
         outlived: () => this.#sessions.forgetAll('the store was away for longer than its agents may wait'),
       },
     );
@@ -200,6 +206,7 @@ class Server implements LeaseServer {
     this.#state = 'stopped';
     this.#unlisten?.();
     this.#audit.stop();
+    this.#drains.stop();
     this.#sessions.stop();
     await Promise.race([Promise.all([writes.stop(), progress.stop(), this.#beat.stop()]), timeUp.promise]);
     const leave = store.sessions.leave(this.serverId, { principal }).catch((error: unknown) => {

@@ -96,7 +96,10 @@ export class LeaseSession {
   asking = false;
   /** A call that may have bound attempts to it failed: it gets no more before it was compared with the store. */
   uncertain = false;
-  drain: { readonly source: string; readonly reason: string; readonly untilMs: number } | undefined;
+  /** `keptUntilMs`: how long the store knows that it lasts. */
+  drain:
+    | { readonly source: string; readonly reason: string; readonly untilMs: number; readonly keptUntilMs: number }
+    | undefined;
   /** A newer session of another process is known to exist. */
   newerProcess = false;
   /** A newer session of this agent is known to exist. */

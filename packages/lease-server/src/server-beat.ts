@@ -1,15 +1,18 @@
 import type { Clock, Logger, Principal, ScheduledCall } from '@drover/lease-kit';
-import type { LostAttempt, SessionStore } from '@drover/lease-store';
+import type { LeaseQueue, LostAttempt, OverdueLeases, SessionStore } from '@drover/lease-store';
 
 /** What a beat works with. */
 export interface ServerBeatDeps {
   readonly sessions: Pick<SessionStore, 'beat' | 'sweep'>;
+  readonly queue: Pick<LeaseQueue, 'expire'>;
   readonly principal: Principal;
   readonly clock: Clock;
   readonly random: () => number;
   readonly logger: Logger;
   /** Attempts that ended because the server of their session died. */
   readonly lost: (attempts: readonly LostAttempt[]) => void;
+  /** Leases whose whole time is over. */
+  readonly overdue: (leases: OverdueLeases) => void;
   /** The store was away for so long that other servers may have ended this one's sessions. */
   readonly outlived: () => void;
 }
@@ -24,7 +27,10 @@ export interface ServerBeatOptions {
 
 const sweptMax = 1_000;
 
-/** Says that the server lives, one row for all its sessions, and ends the sessions of servers that do not any more. */
+/**
+ * Says that the server lives, one row for all its sessions, and ends what nobody else ends: the sessions of servers that do
+ * not live any more, attempts whose agents stay away for too long, and leases whose time is over.
+ */
 export class ServerBeat {
   readonly #options: ServerBeatOptions;
   readonly #deps: ServerBeatDeps;
@@ -61,7 +67,7 @@ export class ServerBeat {
   }
 
   async #once(): Promise<void> {
-    const { sessions, clock, logger, principal, random } = this.#deps;
+    const { sessions, queue, clock, logger, principal, random } = this.#deps;
     const { beatMs, serverTtlMs, takeoverGraceMs, serverId } = this.#options;
     const sentMs = clock.monotonicMs();
     try {
@@ -73,6 +79,12 @@ export class ServerBeat {
         const lost = await sessions.sweep({ serverTtlMs, graceMs: takeoverGraceMs }, { principal });
         if (lost.length > 0) this.#deps.lost(lost);
         if (lost.length < sweptMax || this.#stopped) break;
+      }
+      for (;;) {
+        const overdue = await queue.expire({ principal });
+        const count = overdue.ended.length + overdue.wished.length;
+        if (count > 0) this.#deps.overdue(overdue);
+        if (count < sweptMax || this.#stopped) break;
       }
     } catch (error) {
       if (!this.#failing) logger.warn({ err: error }, 'the store does not answer');

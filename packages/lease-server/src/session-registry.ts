@@ -10,6 +10,7 @@ import {
   type ConditionReport,
   type LostAttempt,
   type NewSession,
+  type OverdueLeases,
 } from '@drover/lease-store';
 import { keyString, type ServerWrite, type SessionEnd } from '@drover/reconciler-state-machine';
 import { leasePinOwner, traitsInPools } from '@drover/task-sources';
@@ -186,6 +187,10 @@ export class SessionRegistry implements SessionHost {
         },
         this,
       );
+      if (opened.drain !== undefined) {
+        const untilMs = clock.monotonicMs() + opened.drain.remainingMs;
+        session.drain = { ...opened.drain, untilMs, keptUntilMs: untilMs };
+      }
       this.#byId.set(sessionId, session);
       this.#byAgent.set(request.agentId, session);
       // Pools and settings may have changed while the store opened it.
@@ -355,6 +360,20 @@ export class SessionRegistry implements SessionHost {
     for (const { source, leaseId, attempt, agentId, outcome, final, jobId } of attempts) {
       const end = { leaseId, attempt, agentId, outcome, final };
       this.#tell(source, jobId === undefined ? end : { ...end, jobId });
+    }
+  }
+
+  /** Tells sources, watchers and servers of leases whose whole time is over. */
+  tellOverdue({ ended, wished }: OverdueLeases): void {
+    const { store, blobs, logger } = this.#parts;
+    for (const { leaseId, jobId } of ended) {
+      if (jobId !== undefined) store.signals.announce({ kind: 'job', jobId });
+      blobs?.unpin(leasePinOwner(leaseId)).catch((error: unknown) => {
+        logger.warn({ err: error, leaseId }, 'the payload of an ended lease stays pinned for now');
+      });
+    }
+    for (const agentId of new Set(wished.map((attempt) => attempt.agentId))) {
+      store.signals.announce({ kind: 'cancel', agentId });
     }
   }
 

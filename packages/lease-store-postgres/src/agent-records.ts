@@ -2,6 +2,7 @@ import { fromBinary } from '@bufbuild/protobuf';
 import { AgentDescriptionSchema } from '@drover/lease-protocol';
 import { agentsNotFound, checkText, checkWhole, storeLimits, type AgentRecord } from '@drover/lease-store';
 import { sql, type Kysely } from 'kysely';
+import { drainOf, type DrainColumns } from './agent-drains.ts';
 import { conditions } from './agent-sessions.ts';
 import type { Session } from './internal/database.ts';
 import type { Tables } from './internal/tables.ts';
@@ -18,7 +19,7 @@ type AgentRow = Pick<
   | 'condition_code'
   | 'condition_message'
   | 'description'
-> & { readonly opened_ms: number | null; readonly left_ms: number | null; readonly quarantined_ms: number | null };
+> & { readonly opened_ms: number | null; readonly left_ms: number | null; readonly quarantined_ms: number | null } & DrainColumns;
 
 /** Reads agents, with what their leases use, by id. */
 export class AgentRecords {
@@ -56,6 +57,11 @@ export class AgentRecords {
       .select(['condition_code', 'condition_message'])
       .select(epochMs<number | null>('opened_at').as('opened_ms'))
       .select(epochMs<number | null>('left_at').as('left_ms'))
+      .select(['drain_source', 'drain_reason'])
+      .select(
+        sql<number | null>`case when drained_until > now()
+          then ceil(extract(epoch from drained_until - now()) * 1000)::bigint end`.as('drain_ms'),
+      )
       .select(
         sql<number | null>`case when quarantined_until > now() then ${epochMs('quarantined_until')} end`.as(
           'quarantined_ms',
@@ -85,6 +91,7 @@ export class AgentRecords {
           resourcesUsed[name] = (resourcesUsed[name] ?? 0) + amount * row.leases;
         }
       }
+      const drain = drainOf(agent);
       const { session_id: sessionId, server_id: serverId, opened_ms: openedAtMs } = agent;
       return {
         agentId: agent.agent_id,
@@ -98,6 +105,7 @@ export class AgentRecords {
           ? {}
           : { conditionReason: { code: agent.condition_code, message: agent.condition_message ?? '' } }),
         ...(agent.left_ms === null || sessionId !== null ? {} : { leftAtMs: agent.left_ms }),
+        ...(drain ? { drain } : {}),
         ...(agent.quarantined_ms === null ? {} : { quarantinedUntilMs: agent.quarantined_ms }),
         leases: rows.reduce((sum, row) => sum + row.leases, 0),
         resourcesUsed,

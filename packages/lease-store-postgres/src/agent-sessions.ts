@@ -14,13 +14,14 @@ import {
   type OpenedSession,
   type SessionRef,
 } from '@drover/lease-store';
+import { drainColumnsSql, drainOf, type DrainColumns } from './agent-drains.ts';
 import type { BoundAttempts } from './bound-attempts.ts';
 import { statement, type Session, type Statement } from './internal/database.ts';
 import type { LeaseClasses } from './lease-classes.ts';
 import { fateSql, isOverSql, loseAttempts, type StrayAttempt } from './lose-attempts.ts';
 import type { RecordAttempts } from './record-attempts.ts';
 
-interface OpenedRow {
+interface OpenedRow extends DrainColumns {
   readonly epoch: number;
   readonly is_quarantined: boolean;
   readonly is_new: boolean;
@@ -82,7 +83,8 @@ export class AgentSessions {
               opened_at = now(), condition = 1, condition_code = null, condition_message = null,
               away_since = ${unlessTooMuch('null', 'now()')}
         where a.quarantined_until is null or a.quarantined_until <= now()
-       returning a.epoch, a.session_id is null as is_quarantined, a.xmax::text = '0' as is_new, a.previous_session_id, a.previous_server_id`,
+       returning a.epoch, a.session_id is null as is_quarantined, a.xmax::text = '0' as is_new, a.previous_session_id, a.previous_server_id,
+                 ${drainColumnsSql('a')}`,
     );
     this.#quarantine = statement(
       'agent_quarantine',
@@ -155,12 +157,13 @@ export class AgentSessions {
       code: 'SESSION_REPLACED',
       message: 'The agent opened a new session without proof that it holds this attempt.',
     });
+    const drain = drainOf(row);
     const { previous_session_id: fencedId, previous_server_id: fencedServer } = row;
     const fenced =
       fencedId === null || fencedServer === null
         ? {}
         : { fenced: { sessionId: fencedId, serverId: fencedServer, epoch: epoch - 1 } };
-    return { kind: 'opened', opened: { epoch, rebound, lost, ...fenced } };
+    return { kind: 'opened', opened: { epoch, rebound, lost, ...(drain ? { drain } : {}), ...fenced } };
   }
 
   /** 1 round trip. */

@@ -169,12 +169,15 @@ function currentAttempt(row: LiveRow | EndedRow): AttemptRecord[] {
   return [{ attempt, agentId, assignedAtMs, ...('outcome' in row ? { end: endOf(row) } : {}) }];
 }
 
-function stateOf(row: LiveRow | EndedRow): Pick<LeaseRecord, 'state' | 'cancelWished' | 'output' | 'succeeded'> {
+function stateOf(row: LiveRow | EndedRow): Pick<LeaseRecord, 'state' | 'cancelWished' | 'endedWaiting' | 'output' | 'succeeded'> {
   if ('outcome' in row) {
     const { output_type: typeUrl, output } = row;
     return {
       state: 'ended',
       cancelWished: row.cancel_wished,
+      ...(row.agent_id === null && !row.cancel_wished && row.reason_code !== null
+        ? { endedWaiting: { code: row.reason_code, message: row.reason_message ?? '' } }
+        : {}),
       succeeded: outcomeFromCode(row.outcome) === 'completed' && row.succeeded !== false,
       ...(typeUrl !== null && output ? { output: create(AnySchema, { typeUrl, value: output }) } : {}),
     };

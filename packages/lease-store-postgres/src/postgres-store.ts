@@ -7,10 +7,12 @@ import {
   checkAttemptWrites,
   checkBindAgentTasks,
   checkClaim,
+  checkDrains,
   checkCount,
   checkEnqueueEntries,
   checkJobDrafts,
   checkNewSession,
+  checkReleases,
   checkSession,
   checkText,
   checkWhole,
@@ -23,6 +25,7 @@ import {
   type StoreContext,
 } from '@drover/lease-store';
 import { AccessTokens } from './access-tokens.ts';
+import { AgentDrains } from './agent-drains.ts';
 import { AgentRecords } from './agent-records.ts';
 import { AgentSessions } from './agent-sessions.ts';
 import { AgentTaskRecords } from './agent-task-records.ts';
@@ -36,6 +39,7 @@ import { ClaimLeases } from './claim-leases.ts';
 import { DowntimeRecords } from './downtime-records.ts';
 import { postgresEnrolments } from './enrolments.ts';
 import { EnqueueLeases } from './enqueue-leases.ts';
+import { ExpireLeases } from './expire-leases.ts';
 import { keepPartitions } from './history-partitions.ts';
 import { Database, logFailure, type Session } from './internal/database.ts';
 import { quotedSchema } from './internal/schema-name.ts';
@@ -104,6 +108,8 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
   const enqueue = new EnqueueLeases(s, classes);
   const claim = new ClaimLeases(s, classes);
   const waiting = new WaitingClasses(s, classes);
+  const expire = new ExpireLeases(s, classes);
+  const drains = new AgentDrains(s);
   const sessions = new AgentSessions(s, { attempts, classes, bound });
   const sweep = new SessionSweep(s, { attempts, classes });
   const agents = new AgentRecords(build, classes);
@@ -201,6 +207,7 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
         checkText('source', source, storeLimits.idLengthMax);
         return call(context, (session) => waiting.nextDueMs(session, source));
       },
+      expire: (context) => call(context, (session) => expire.run(session)),
     },
     attempts: {
       record: async (writes, context) => {
@@ -261,6 +268,16 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
       },
       agent: (agentId, context) => call(context, (session) => agents.one(session, agentId)),
       agents: (page, context) => call(context, (session) => agents.page(session, page)),
+    },
+    drains: {
+      record: async (entries, context) => {
+        checkDrains(entries);
+        await call(context, (session) => drains.record(session, entries));
+      },
+      release: async (entries, context) => {
+        checkReleases(entries);
+        await call(context, (session) => drains.release(session, entries));
+      },
     },
     jobs: {
       submit: async (jobs, context) => {

@@ -2,6 +2,7 @@ import type { Any } from '@bufbuild/protobuf/wkt';
 import type { LeaseDraft } from '@drover/lease-kit';
 import { requirementsKey } from '@drover/lease-matching';
 import type { AttemptWrite } from './attempt-store.ts';
+import type { AgentDrain } from './drain-store.ts';
 import type { JobDraft } from './job-store.ts';
 import type { ClaimRequest, EnqueueEntry, SessionRef } from './lease-queue.ts';
 import type { LogAppend, LogRef } from './log-store.ts';
@@ -162,6 +163,21 @@ export function checkNewSession(session: NewSession): void {
   checkText('serverId', session.serverId, idLengthMax);
   checkText('instanceNonce', session.instanceNonce, idLengthMax);
   checkCount('proven', session.proven.length, writesPerCallMax);
+}
+
+/** Throws for drains that no store takes. */
+export function checkDrains(drains: readonly AgentDrain[]): void {
+  checkReleases(drains);
+  drains.forEach(({ ttlMs }, index) => checkWhole(`drains[${index}].ttlMs`, ttlMs, 1, storeLimits.drainTtlMsMax));
+}
+
+/** Throws for drains that no store has. */
+export function checkReleases(drains: readonly (SessionRef & { readonly source: string })[]): void {
+  checkCount('drains', drains.length, storeLimits.claimMax);
+  drains.forEach((drain, index) => {
+    checkSession(`drains[${index}]`, drain);
+    checkText(`drains[${index}].source`, drain.source, storeLimits.idLengthMax);
+  });
 }
 
 /** Throws for a log that cannot exist. */

@@ -3,6 +3,7 @@ import type { DroverStore } from './drover-store.ts';
 import { memoryAgentTaskStore } from './memory/memory-agent-task-store.ts';
 import { memoryAccessStore } from './memory/memory-access-store.ts';
 import { memoryAgentSettingsStore } from './memory/memory-agent-settings-store.ts';
+import { memoryDrainStore } from './memory/memory-drain-store.ts';
 import { memoryEnrolmentStore } from './memory/memory-enrolment-store.ts';
 import { memoryAttemptStore } from './memory/memory-attempt-store.ts';
 import { MemoryAudit, memoryAuditStore } from './memory/memory-audit-store.ts';
@@ -38,6 +39,7 @@ export function createMemoryStore({ clock = systemClock }: MemoryStoreDeps = {})
     queue: memoryLeaseQueue(data),
     attempts: memoryAttemptStore(data),
     sessions: memorySessionStore(data, signals),
+    drains: memoryDrainStore(data),
     jobs: memoryJobStore(data),
     logs: memoryLogStore(data),
     agentTasks: memoryAgentTaskStore(data),

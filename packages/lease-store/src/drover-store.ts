@@ -2,6 +2,7 @@ import type { AgentTaskStore } from './agent-task-store.ts';
 import type { AccessStore } from './access-store.ts';
 import type { AgentSettingsStore } from './agent-settings-store.ts';
 import type { AttemptStore } from './attempt-store.ts';
+import type { DrainStore } from './drain-store.ts';
 import type { AuditStore } from './audit-store.ts';
 import type { EnrolmentStore } from './enrolment-store.ts';
 import type { JobStore } from './job-store.ts';
@@ -17,6 +18,7 @@ export interface DroverStore extends AsyncDisposable {
   readonly queue: LeaseQueue;
   readonly attempts: AttemptStore;
   readonly sessions: SessionStore;
+  readonly drains: DrainStore;
   readonly jobs: JobStore;
   readonly logs: LogStore;
   readonly agentTasks: AgentTaskStore;

@@ -33,6 +33,7 @@ export type {
 } from './attempt-store.ts';
 export type { AuditDraft, AuditEntry, AuditQuery, AuditStore } from './audit-store.ts';
 export type { Change, ChangeNote } from './change.ts';
+export type { AgentDrain, DrainStore, RecordedDrain } from './drain-store.ts';
 export type { DroverStore } from './drover-store.ts';
 export type {
   ApplicationOutcome,
@@ -79,6 +80,7 @@ export type {
   ClaimShare,
   EnqueueEntry,
   LeaseQueue,
+  OverdueLeases,
   SessionRef,
   WaitingClass,
   WaitingWork,
@@ -136,12 +138,14 @@ export {
   checkAttemptWrites,
   checkClaim,
   checkCount,
+  checkDrains,
   checkEnqueueEntries,
   checkJobDrafts,
   checkLogAppend,
   checkLogRef,
   checkNewSession,
   checkPayload,
+  checkReleases,
   checkSession,
   checkText,
   checkUuid,

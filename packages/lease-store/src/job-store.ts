@@ -54,6 +54,8 @@ export interface LeaseRecord {
   /** Agents that have refused it, which it excludes. */
   readonly excludedAgents: readonly string[];
   readonly progress?: { readonly percent: number; readonly message: string };
+  /** Why it ended while it waited, once it has and nobody cancelled it: LEASE_TIMED_OUT. */
+  readonly endedWaiting?: { readonly code: string; readonly message: string };
   /** Of the last attempt, once ended. */
   readonly output?: Any;
   /** Once ended: completed, with work that succeeded. */

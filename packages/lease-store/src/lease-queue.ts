@@ -1,4 +1,5 @@
 import type { AssignedAttempt, LeaseDraft, LeaseRequirements } from '@drover/lease-kit';
+import type { WishedAttempt } from './job-store.ts';
 import type { StoreContext } from './store-context.ts';
 
 /** An agent's session, as every fenced write names it. */
@@ -75,6 +76,14 @@ export interface ClaimRequest {
   readonly agedMs?: number;
 }
 
+/** Leases whose whole time is over, see `LeaseTimeouts`. */
+export interface OverdueLeases {
+  /** Those that waited: ended as timed out, with code LEASE_TIMED_OUT. */
+  readonly ended: readonly { readonly leaseId: string; readonly source: string; readonly jobId?: string }[];
+  /** Attempts that are to be stopped, so that their servers can be told. */
+  readonly wished: readonly WishedAttempt[];
+}
+
 /** Leases that wait, and the one statement that takes them. */
 export interface LeaseQueue {
   /**
@@ -100,4 +109,9 @@ export interface LeaseQueue {
   waitingWork(context: StoreContext): Promise<readonly WaitingWork[]>;
   /** When the next waiting lease of a source that is not due yet falls due, in ms from now; undefined if none does. */
   nextDueMs(source: string, context: StoreContext): Promise<number | undefined>;
+  /**
+   * Ends leases whose whole time is over: those that wait at once, bound ones become cancelling, with code LEASE_TIMED_OUT,
+   * and end when their agent has stopped them. At most 1,000 a call; the caller repeats while it gets that many.
+   */
+  expire(context: StoreContext): Promise<OverdueLeases>;
 }

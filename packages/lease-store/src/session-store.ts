@@ -1,5 +1,6 @@
 import type { AgentDescription } from '@drover/lease-protocol';
 import type { BoundAttemptRecord, LostAttempt } from './attempt-store.ts';
+import type { RecordedDrain } from './drain-store.ts';
 import type { SessionRef } from './lease-queue.ts';
 import type { StoreContext } from './store-context.ts';
 
@@ -26,6 +27,8 @@ export interface OpenedSession {
   readonly rebound: readonly BoundAttemptRecord[];
   /** The other attempts of the earlier session. */
   readonly lost: readonly LostAttempt[];
+  /** The drain that is on for the agent, whichever server was told of it. */
+  readonly drain?: RecordedDrain;
   /** The session that this one fenced, if it had not ended. */
   readonly fenced?: { readonly sessionId: string; readonly serverId: string; readonly epoch: number };
 }
@@ -57,6 +60,8 @@ export interface AgentRecord {
   readonly conditionReason?: ConditionReason;
   /** When its last session ended; absent while it has one. */
   readonly leftAtMs?: number;
+  /** Set while a source drains it. */
+  readonly drain?: RecordedDrain;
   /** Set while two machines are using one identity. */
   readonly quarantinedUntilMs?: number;
   readonly leases: number;

@@ -29,6 +29,8 @@ export const storeLimits = {
   attemptsMax: 20,
   /** Longest absence that a lease grants to its agent. */
   absenceMsMax: 30 * 86_400_000,
+  /** Longest time that a drain lasts without being repeated. */
+  drainTtlMsMax: 31 * 86_400_000,
   /** Agents that a lease excludes; the oldest exclusion is dropped beyond. */
   excludedAgentsMax: 256,
   /** Rows of one page of a list. */

@@ -58,6 +58,8 @@ export function resultLines(job: JobStatus): string[] {
 function leaseEndText(lease: LeaseStatus): string {
   if (lease.state !== LeaseState.ENDED) return leaseStateWord(lease.state);
   if (lease.succeeded) return styleText('green', 'succeeded');
+  const { endedWaiting } = lease;
+  if (endedWaiting) return styleText('red', `${endedWaiting.code}: ${printable(endedWaiting.message)}`);
   const last = lease.attempts.at(-1);
   if (last?.reason?.code)
     return styleText('red', `${outcomeWord(last.outcome)}: ${last.reason.code}: ${printable(last.reason.message)}`);

@@ -71,6 +71,9 @@ export interface Tables {
     ephemeral: boolean;
     left_at: string | null;
     quarantined_until: string | null;
+    drain_source: string | null;
+    drain_reason: string | null;
+    drained_until: string | null;
     description: Uint8Array;
   };
   logs: {

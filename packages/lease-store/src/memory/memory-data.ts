@@ -38,7 +38,9 @@ export interface MemoryLease {
   cancelReason: string | undefined;
   cancelCode: string | undefined;
   goingDown: boolean;
-  readonly expiresAtMs: number;
+  expiresAtMs: number;
+  /** Why it ended while it waited, where nobody cancelled it. */
+  endedWaiting: { readonly code: string; readonly message: string } | undefined;
   excluded: readonly string[];
   readonly attempts: EndedMemoryAttempt[];
   output: Any | undefined;
@@ -177,6 +179,7 @@ export class MemoryData {
       cancelReason: undefined,
       cancelCode: undefined,
       goingDown: false,
+      endedWaiting: undefined,
       expiresAtMs: this.clock.wallMs() + (draft.timeouts?.leaseMsMax ?? Infinity),
       excluded: [],
       attempts: [],

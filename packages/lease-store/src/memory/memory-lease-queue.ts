@@ -4,6 +4,8 @@ import type { ClaimRequest, ClaimShare, LeaseQueue, WaitingClass, WaitingWork } 
 import { storeLimits } from '../store-limits.ts';
 import { inOrder, type MemoryData, type MemoryLease } from './memory-data.ts';
 
+const overdue = { code: 'LEASE_TIMED_OUT', message: 'The time that this lease had in all is over.' };
+
 /** The queue of a memory store. */
 export function memoryLeaseQueue(data: MemoryData): LeaseQueue {
   const isDue = (lease: MemoryLease) => lease.state === 'waiting' && lease.dueAtMs <= data.clock.wallMs();
@@ -81,6 +83,30 @@ export function memoryLeaseQueue(data: MemoryData): LeaseQueue {
         .filter((lease) => lease.state === 'waiting' && lease.draft.source === source && lease.dueAtMs > nowMs)
         .map((lease) => lease.dueAtMs - nowMs);
       return due.length === 0 ? undefined : Math.min(...due);
+    },
+    expire: async (context) => {
+      data.enter(context);
+      const due = [...data.live].filter(({ expiresAtMs }) => expiresAtMs <= data.clock.wallMs()).slice(0, 1_000);
+      const waiting = due.filter(({ bound }) => !bound);
+      for (const lease of waiting) {
+        lease.endedWaiting = overdue;
+        data.retire(lease);
+      }
+      const wished = due.flatMap((lease) => {
+        lease.expiresAtMs = Infinity;
+        if (!lease.bound || lease.state === 'ended') return [];
+        if (lease.state !== 'cancelling') lease.cancelCode = overdue.code;
+        lease.state = 'cancelling';
+        lease.cancelReason ??= overdue.message;
+        const { agentId, epoch } = lease.bound;
+        return [{ leaseId: lease.draft.leaseId, attempt: lease.attempt, agentId, epoch }];
+      });
+      const ended = waiting.map(({ draft, jobId }) => ({
+        leaseId: draft.leaseId,
+        source: draft.source,
+        ...(jobId === undefined ? {} : { jobId }),
+      }));
+      return { ended, wished };
     },
   };
 }

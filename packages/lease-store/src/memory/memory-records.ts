@@ -50,12 +50,13 @@ export function leaseRecord(
     priority: draft.priority,
     createdAtMs: lease.createdAtMs,
     state,
-    cancelWished: lease.cancelReason !== undefined,
+    cancelWished: lease.cancelReason !== undefined && lease.cancelCode === undefined,
     attempts: attempts.slice(-storeLimits.attemptsShownMax),
     excludedAgents: lease.excluded,
     ...(progress?.attempt === lease.attempt
       ? { progress: { percent: progress.percent, message: progress.message } }
       : {}),
+    ...(lease.endedWaiting ? { endedWaiting: lease.endedWaiting } : {}),
     ...(withOutput && output ? { output } : {}),
     ...(state === 'ended' ? { succeeded: lease.succeeded } : {}),
   };

@@ -188,8 +188,14 @@ function openSession(data: MemoryData, signals: StoreSignals, wanted: NewSession
     epoch,
     rebound: rebound.map((lease) => boundRecord(data, lease)),
     lost,
+    ...drainOf(data, agent),
     ...(before ? { fenced: { sessionId: before.sessionId, serverId: before.serverId, epoch: epoch - 1 } } : {}),
   };
+}
+
+function drainOf(data: MemoryData, { drain }: MemoryAgent): Pick<AgentRecord, 'drain'> {
+  const remainingMs = (drain?.untilMs ?? 0) - data.clock.wallMs();
+  return drain && remainingMs > 0 ? { drain: { source: drain.source, reason: drain.reason, remainingMs } } : {};
 }
 
 function agentRecord(data: MemoryData, agent: MemoryAgent): AgentRecord {
@@ -209,6 +215,7 @@ function agentRecord(data: MemoryData, agent: MemoryAgent): AgentRecord {
     condition,
     ...(conditionReason ? { conditionReason } : {}),
     ...(leftAtMs === undefined ? {} : { leftAtMs }),
+    ...drainOf(data, agent),
     ...(quarantinedUntilMs > data.clock.wallMs() ? { quarantinedUntilMs } : {}),
     leases: leases.length,
     resourcesUsed,
