@@ -95,9 +95,13 @@ function firstReason(lease: LeaseRecord, agent: FleetAgent, nowMs: number): Reas
     const message = `is quarantined for ${Math.ceil((quarantinedUntilMs - nowMs) / 1000)} s: two machines use its identity`;
     return { code: 'QUARANTINED', message };
   }
-  const result = match(lease.requirements, agent.offer);
+  const { drain } = agent.record;
+  const result = match(lease.requirements, agent.offer, { whenDraining: drain?.source === lease.source });
   const reason = result.fits ? undefined : result.reason;
   if (reason !== undefined && standingCodes.has(reason.code)) {
+    if (reason.code === 'DRAINING' && drain !== undefined) {
+      return { code: reason.code, message: `${reason.message}: ${drain.source} drains it: ${drain.reason}` };
+    }
     const why = reportedCodes.has(reason.code) ? agent.record.conditionReason?.message : undefined;
     return { code: reason.code, message: why === undefined ? reason.message : `${reason.message}: ${why}` };
   }
@@ -157,7 +161,7 @@ async function fleetAgent(record: AgentRecord, deps: ExplainJobDeps, context: St
     stopping: condition === 'stopping',
     healthy: condition !== 'unhealthy',
     busy: condition === 'busy',
-    draining: false,
+    draining: record.drain !== undefined,
   });
   return { record, offer, payloadTypes: new Set(traits.payloadTypes) };
 }

@@ -179,7 +179,7 @@ export class AssignmentLoop {
 
   /** Hands out what a round brought; answers the sessions about which a source failed. */
   #apply(sessions: readonly LeaseSession[], outcome: AskOutcome, generation: number): LeaseSession[] {
-    const { logger, clock } = this.#deps;
+    const { logger } = this.#deps;
     const byAgent = new Map(sessions.map((session) => [session.agentId, session]));
     const busy = new Set<LeaseSession>();
     const failed = new Set<LeaseSession>();

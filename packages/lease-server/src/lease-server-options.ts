@@ -3,7 +3,15 @@ import type { BlobPins, ContentStore } from '@drover/content-store';
 import type { Clock, Logger, Principal, TaskSource } from '@drover/lease-kit';
 import type { AgentAdmission } from './agent-admission.ts';
 import type { FleetPolicy } from '@drover/fleet-policy';
-import type { AttemptStore, DrainStore, JobStore, LeaseQueue, LogStore, SessionStore, StoreSignals } from '@drover/lease-store';
+import type {
+  AttemptStore,
+  DrainStore,
+  JobStore,
+  LeaseQueue,
+  LogStore,
+  SessionStore,
+  StoreSignals,
+} from '@drover/lease-store';
 
 /** Bounds of a server. What goes over is refused with an error or waits; nothing grows beyond. */
 export interface LeaseServerLimits {

@@ -19,7 +19,11 @@ type AgentRow = Pick<
   | 'condition_code'
   | 'condition_message'
   | 'description'
-> & { readonly opened_ms: number | null; readonly left_ms: number | null; readonly quarantined_ms: number | null } & DrainColumns;
+> & {
+  readonly opened_ms: number | null;
+  readonly left_ms: number | null;
+  readonly quarantined_ms: number | null;
+} & DrainColumns;
 
 /** Reads agents, with what their leases use, by id. */
 export class AgentRecords {

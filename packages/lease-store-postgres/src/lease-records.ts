@@ -169,7 +169,9 @@ function currentAttempt(row: LiveRow | EndedRow): AttemptRecord[] {
   return [{ attempt, agentId, assignedAtMs, ...('outcome' in row ? { end: endOf(row) } : {}) }];
 }
 
-function stateOf(row: LiveRow | EndedRow): Pick<LeaseRecord, 'state' | 'cancelWished' | 'endedWaiting' | 'output' | 'succeeded'> {
+function stateOf(
+  row: LiveRow | EndedRow,
+): Pick<LeaseRecord, 'state' | 'cancelWished' | 'endedWaiting' | 'output' | 'succeeded'> {
   if ('outcome' in row) {
     const { output_type: typeUrl, output } = row;
     return {

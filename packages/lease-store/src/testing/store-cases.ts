@@ -1,4 +1,5 @@
 import { agentTaskStoreCases } from './agent-task-cases.ts';
+import { absenceCases } from './absence-cases.ts';
 import { accessStoreCases } from './access-cases.ts';
 import { agentSettingsStoreCases } from './agent-settings-cases.ts';
 import { attemptStoreCases } from './attempt-cases.ts';
@@ -33,5 +34,6 @@ export const storeCases: readonly StoreCase[] = [
   ...agentSettingsStoreCases,
   ...enrolmentStoreCases,
   ...rolloutStoreCases,
+  ...absenceCases,
   ...storeLifeCases,
 ];
