@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import type { CommandContext } from './command-context.ts';
 import { addFleetCommands } from './commands/fleet-commands.ts';
 import { addJobCommands } from './commands/job-commands.ts';
+import { addSubmitCommand } from './commands/submit-command.ts';
 import { addUpCommand } from './commands/up-command.ts';
 import { version } from './version.ts';
 
@@ -17,6 +18,7 @@ export async function createProgram(context: CommandContext, argv: readonly stri
     .exitOverride();
   addUpCommand(program, context);
   addJobCommands(program, context);
+  addSubmitCommand(program, context);
   addFleetCommands(program, context);
   program.addCommand(await appCommand('server', 'run a server', argv));
   program.addCommand(await appCommand('agent', 'run an agent on this machine', argv));
