@@ -15,6 +15,7 @@ const commands = {
   test: { entry: 'tools/checks/src/main.ts', args: [] },
   bench: { entry: 'tools/bench/src/main.ts', args: [] },
   scenario: { entry: 'tools/scenario/src/main.ts', args: [] },
+  'build:apps': { entry: 'tools/apps/src/main.ts', args: [] },
   'check:reconciler': { entry: 'packages/reconciler-state-machine/src/check/main.ts', args: [] },
   generate: { entry: 'tools/checks/src/generate.ts', args: [] },
 };

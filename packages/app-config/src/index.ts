@@ -6,4 +6,5 @@ export { exitCodes, type ExitCode } from './exit-codes.ts';
 export { loadAppConfig, type ConfigSources, type LoadedConfig } from './load-app-config.ts';
 export { logConfig } from './log-config.ts';
 export { printAppConfig } from './print-app-config.ts';
+export { runAppCommand } from './run-app-command.ts';
 export { listenForStop, type StopSignals } from './stop-signals.ts';

@@ -23,13 +23,14 @@ export interface InstalledPackage {
  */
 export function findInstalledPackage(name: string, from: readonly string[]): InstalledPackage {
   const folders = packageNamePattern.test(name) ? from.flatMap(foldersUpwards) : [];
-  const dir = folders.map((folder) => join(folder, 'node_modules', name)).find(isPackage);
+  const modules = [...new Set(folders.map((folder) => join(folder, 'node_modules')))];
+  const dir = modules.map((folder) => join(folder, name)).find(isPackage);
   if (dir !== undefined) return readPackage(name, dir);
-  const places = from.map((folder) => join(resolve(folder), 'node_modules')).join(', then in ');
+  const places = modules.filter((folder) => existsSync(folder)).join(', then in ');
   throw leaseTypeError(
     'LEASE_TYPE_NOT_INSTALLED',
     name,
-    `there is no such package in ${places} or the folders above; "npm install ${name}" beside the app adds it`,
+    `there is no such package in ${places || 'any node_modules folder'}; "npm install ${name}" beside the app adds it`,
   );
 }
 

@@ -58,12 +58,12 @@ describe('a package that is wrong', () => {
   };
 
   test('is not installed: says where it was looked for', async () => {
-    using there = new InstalledPackages();
-    await expect(loadServerPart({ packageName, from: [there.dir, '/nowhere'] })).rejects.toSatisfy(
-      refused(
-        'LEASE_TYPE_NOT_INSTALLED',
-        new RegExp(`${packageName}: .*${there.dir}/node_modules, then in /nowhere/node_modules`),
-      ),
+    using app = new InstalledPackages();
+    using cwd = new InstalledPackages();
+    for (const folder of [app, cwd]) folder.add('other', {});
+    const places = `${app.dir}/node_modules, then in ${cwd.dir}/node_modules`;
+    await expect(loadServerPart({ packageName, from: [app.dir, cwd.dir] })).rejects.toSatisfy(
+      refused('LEASE_TYPE_NOT_INSTALLED', new RegExp(`${packageName}: there is no such package in ${places}`)),
     );
   });
 

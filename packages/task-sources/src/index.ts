@@ -20,6 +20,7 @@ export {
 export { askSources, type AskOutcome, type Candidate, type SourcedAttempt } from './ask-sources.ts';
 export type { ImmediatePlacement, PlacementReservation } from './immediate-placement.ts';
 export { createDraftFit, type DraftFit } from './draft-fit.ts';
+export { createMessagePlanner, type MessagePlannerOptions } from './message-planner.ts';
 export {
   inlinePayloadBytesMax,
   leasePinOwner,

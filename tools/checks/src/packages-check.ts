@@ -1,27 +1,24 @@
-import { spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { packWorkspace } from '@drover/apps-tool/pack-workspace';
 import { checkPackage, createPackageFromTarballData } from '@arethetypeswrong/core';
 import { publint } from 'publint';
 import { formatMessage } from 'publint/utils';
 import { oneResult, type Check } from './check.ts';
 import { runCommand } from './run-command.ts';
-import { workspaceRoot } from './workspace-root.ts';
 
 /** Builds and packs every package that is published and looks at the archives as their users' tools will. */
 export const packagesCheck: Check = {
   name: 'published packages',
   lanes: 2,
   async run(signal) {
-    const dirs = publishedDirs(workspaceRoot);
     const build = await runCommand('nx', ['run-many', '-t', 'build', '--outputStyle=static'], { signal });
     if (build.status !== 0) return oneResult(false, build.output);
     const folder = await mkdtemp(join(tmpdir(), 'drover-packed-'));
     try {
       const problems: string[] = [];
-      for (const { name, archive } of await packAll(dirs, folder, signal)) {
+      for (const { name, archive } of await packWorkspace(folder, signal)) {
         signal.throwIfAborted();
         problems.push(...(await problemsOf(await readFile(archive))).map((problem) => `${name}: ${problem}`));
       }
@@ -31,41 +28,6 @@ export const packagesCheck: Check = {
     }
   },
 };
-
-/** Folders, from the root, of the packages and apps that are not private. */
-function publishedDirs(root: string): string[] {
-  return ['packages', 'apps'].flatMap((group) =>
-    readdirSync(join(root, group))
-      .map((name) => `${group}/${name}`)
-      .filter((dir) => {
-        const manifest = join(root, dir, 'package.json');
-        return existsSync(manifest) && !(JSON.parse(readFileSync(manifest, 'utf8')) as { private?: boolean }).private;
-      }),
-  );
-}
-
-interface PackedPackage {
-  readonly name: string;
-  readonly archive: string;
-}
-
-/** Packs into `folder` as `npm publish` would. */
-async function packAll(dirs: readonly string[], folder: string, signal: AbortSignal): Promise<PackedPackage[]> {
-  const args = ['pack', '--json', '--ignore-scripts', `--pack-destination=${folder}`, ...dirs.map((dir) => `./${dir}`)];
-  const child = spawn('npm', args, { cwd: workspaceRoot, stdio: ['ignore', 'pipe', 'pipe'], signal });
-  let json = '';
-  let errors = '';
-  child.stdout.setEncoding('utf8').on('data', (chunk: string) => (json += chunk));
-  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (errors += chunk));
-  const status = await new Promise<number | null>((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', resolve);
-  });
-  if (status !== 0) throw new Error(`npm pack ended with status ${status}:\n${errors}`);
-  // Newer versions of npm answer an object by name, older ones a list.
-  const packed = Object.values(JSON.parse(json) as Record<string, { name: string; filename: string }>);
-  return packed.map(({ name, filename }) => ({ name, archive: join(folder, filename) }));
-}
 
 /** What publint and are-the-types-wrong find in the archive of an ESM-only package. */
 async function problemsOf(archive: Buffer): Promise<string[]> {
