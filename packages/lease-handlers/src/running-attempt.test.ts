@@ -111,6 +111,16 @@ describe('an attempt', () => {
     expect(await ended).toMatchObject({ outcome: 'failed', reason: { code, message: error.message } });
   });
 
+  test('has a context that a handler may take apart', async () => {
+    const { ended, progress } = begin(async ({ progress, log }) => {
+      progress(50, 'half');
+      await log('l').write('text');
+      return done('ok');
+    });
+    await expect(ended).resolves.toMatchObject({ outcome: 'completed' });
+    expect(progress).toEqual([[50, 'half']]);
+  });
+
   test('whose output is none failed', async () => {
     const { ended } = begin(() => Promise.resolve({ kind: 'completed', output: undefined as never }));
     expect(await ended).toMatchObject({ outcome: 'failed' });

@@ -108,6 +108,12 @@ export class RunningAttempt implements LeaseContext {
     this.clock = deps.clock;
     this.#work = work;
     this.#deps = deps;
+    // Handlers take a context apart: `run(payload, { progress, log })`.
+    this.progress = this.progress.bind(this);
+    this.log = this.log.bind(this);
+    this.goingDown = this.goingDown.bind(this);
+    this.handOver = this.handOver.bind(this);
+    this.connected = this.connected.bind(this);
   }
 
   get attemptDir(): string {

@@ -30,7 +30,7 @@ test(
       await buildApp(app, { ...prepared, folder: join(apps, app.name), signal });
     }
     const modules = join(dir, 'modules');
-    for (const folder of ['work', 'modules']) mkdirSync(join(dir, folder));
+    for (const folder of ['work', 'modules', 'state']) mkdirSync(join(dir, folder));
 
     const url = `http://127.0.0.1:${await freePort()}`;
     const { PATH = '', HOME = dir } = process.env;
@@ -45,6 +45,7 @@ test(
         APPS: apps,
         NO_COLOR: '1',
         DROVER_SERVER: url,
+        DROVER_SERVER_STATE_DIR: join(dir, 'state'),
         DROVER_SERVER_LISTEN_PORT: new URL(url).port,
         DROVER_AGENT_SERVER_URLS: url,
         NODE_OPTIONS: `--import=${join(import.meta.dirname, 'list-modules.test.child.ts')}`,
