@@ -6,6 +6,8 @@ import { createLogger } from '@drover/telemetry';
 import { Command } from 'commander';
 import type { DependencyContainer } from 'tsyringe';
 import { agentConfig, type AgentConfig } from './agent-config.ts';
+import { addBusyCommands } from './busy-commands.ts';
+import { careForMachine } from './care-for-machine.ts';
 import { createConfiguredAgent, machineFacts } from './compose-agent.ts';
 import { factsText } from './print-facts.ts';
 
@@ -24,6 +26,7 @@ export function createAgentCommand(extend?: (container: DependencyContainer) => 
   const command = new Command('agent')
     .description('run an agent on this machine')
     .option('--print-facts', 'print what conditions and needs can name on this machine, and end');
+  addBusyCommands(command);
   return addConfigOptions(command, agentConfig).action(async () => {
     const request = configFromCommand(agentConfig, command, { env: process.env, cwd: process.cwd() });
     if (request.kind === 'print') {
@@ -56,6 +59,7 @@ export function createAgentCommand(extend?: (container: DependencyContainer) => 
     process.on('SIGHUP', onHangUp);
     using _hangUp = { [Symbol.dispose]: () => void process.off('SIGHUP', onHangUp) };
     await using health = await startHealth(config, agent);
+    await using _care = await careForMachine(config, { agent, logger });
     await agent.start();
     logger.info({ agentId: agent.agentId, servers: config.server.urls, health: health?.url }, 'the agent is running');
     let isCutShort = false;

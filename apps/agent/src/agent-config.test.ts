@@ -1,6 +1,7 @@
 import { loadAppConfig } from '@drover/app-config';
 import { expect, test } from 'vitest';
 import { agentConfig } from './agent-config.ts';
+import { freeMinFrom } from './free-min.ts';
 import { machineOptions } from './machine-options.ts';
 
 const load = (env: Record<string, string> = {}, flags: Record<string, string | readonly string[]> = {}) =>
@@ -31,6 +32,10 @@ test.each([
   ['resources.custom', ['Licence=2'], /resources\.custom.*lower-case/],
   ['resources.custom', ['licence=-1'], /resources\.custom/],
   ['facts.interval', 'often', /facts\.interval/],
+  ['disk.free_min', '5', /disk\.free_min.*"1gb" or "5%"/],
+  ['disk.free_min', '100%', /disk\.free_min/],
+  ['busy.windows', ['mo 8-9'], /busy\.windows.*"mo 8-9" is no window of the week/],
+  ['idle.load_max', '101', /idle\.load_max/],
 ])('%s = %j is refused by name', (key, value, message) => {
   expect(() => load({}, { [key]: value })).toThrow(message);
 });
@@ -48,4 +53,13 @@ test('the machine is told about by properties and counted resources, each once',
   expect(() => machineOptions(twice)).toThrow(/licence stands twice/);
   const taken = load({}, { 'resources.custom': ['ram=2'] });
   expect(() => machineOptions(taken)).toThrow(/keys of their own/);
+});
+
+test.each([
+  ['0b', { bytes: 0 }],
+  ['1.5gb', { bytes: 1.5 * 2 ** 30 }],
+  ['5%', { share: 0.05 }],
+  ['2.5 %', { share: 0.025 }],
+])('disk.free_min = %s', (text, wanted) => {
+  expect(freeMinFrom(load({}, { 'disk.free_min': text }).disk.free_min)).toEqual(wanted);
 });

@@ -1,6 +1,18 @@
 import { byteSize, defineAppConfig, duration, logConfig, secret } from '@drover/app-config';
+import { messageOf } from '@drover/lease-kit';
 import { packageNamePattern } from '@drover/lease-type-loader';
+import { parseBusyWindow } from '@drover/machine-care';
 import { z } from 'zod';
+
+const freeMinPattern = /^\d{1,12}(?:\.\d{1,6})?\s?(?:b|kb|mb|gb|tb)$|^\d{1,2}(?:\.\d{1,6})?\s?%$/;
+
+function checkBusyWindow(text: string, context: z.RefinementCtx): void {
+  try {
+    parseBusyWindow(text);
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: messageOf(error) });
+  }
+}
 
 /** Everything that an agent may be told, by file, environment (`DROVER_AGENT_…`) or flag. */
 export const agentConfig = defineAppConfig({
@@ -118,6 +130,64 @@ export const agentConfig = defineAppConfig({
           .string()
           .optional()
           .describe('Which start of the supervisor this process is. drover-supervisor sets it.'),
+      })
+      .prefault({}),
+    disk: z
+      .strictObject({
+        free_min: z
+          .string()
+          .regex(
+            freeMinPattern,
+            'is no amount; allowed is a number with b, kb, mb, gb, tb, or with % of the disk, e.g. "1gb" or "5%"',
+          )
+          .default('256mb')
+          .describe('With less than this free on the disk of state.dir, the agent is unhealthy and takes no leases.'),
+        folders: z
+          .array(z.string().min(1))
+          .max(16)
+          .default([])
+          .describe('Further folders whose disks need as much, e.g. /tmp.'),
+        interval: duration().default(10_000).describe('How often disks are looked at.'),
+      })
+      .prefault({}),
+    cleanup: z
+      .strictObject({
+        interval: duration()
+          .default(3_600_000)
+          .describe('How often what nobody needs is removed: at the start, and then so often.'),
+        age_max: duration()
+          .default(1_209_600_000)
+          .describe('Mirrors of repositories, records and entries of cleanup.folders go when unused for so long.'),
+        cache_size_max: byteSize()
+          .default(21_474_836_480)
+          .describe('Most bytes of mirrors of repositories; beyond, the least recently used go.'),
+        folders: z
+          .array(z.string().min(1))
+          .max(16)
+          .default([])
+          .describe('Further folders to keep clean, of logs or caches: what stands in them goes by age and size.'),
+        folders_size_max: byteSize().default(21_474_836_480).describe('Most bytes of each of cleanup.folders.'),
+      })
+      .prefault({}),
+    busy: z
+      .strictObject({
+        windows: z
+          .array(z.string().superRefine(checkBusyWindow))
+          .max(64)
+          .default([])
+          .describe('When the machine is not for leases, by local time: "mon-fri 08:00-18:00".'),
+      })
+      .prefault({}),
+    idle: z
+      .strictObject({
+        enabled: z.boolean().default(false).describe('Be busy while a person uses this machine: for workstations.'),
+        after: duration().default(900_000).describe('How long nobody must have used it before it takes leases again.'),
+        load_max: z
+          .number()
+          .min(1)
+          .max(100)
+          .optional()
+          .describe('Busy too while programs of others take more than so many % of the cores; absent: never.'),
       })
       .prefault({}),
     health: z

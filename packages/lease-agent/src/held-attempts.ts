@@ -2,6 +2,7 @@ import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import { messageOf, type Clock, type Logger, type StopReason } from '@drover/lease-kit';
 import {
   AttemptFolder,
+  folderNameOf,
   reportFromStop,
   RunningAttempt,
   type AttemptLogs,
@@ -100,6 +101,8 @@ export class HeldAttempts {
   readonly #held = new Map<string, HeldAttempt>();
   readonly #deps: HeldAttemptsDeps;
   readonly #foreseen = new Map<string, { readonly entry: ServerLease; readonly work: ReturnType<typeof readWork> }>();
+  /** Settled ones whose folder is still there: a handler that was abandoned may use it. */
+  readonly #leaving = new Set<HeldAttempt>();
   #running = 0;
   #idle: (() => void)[] = [];
 
@@ -221,9 +224,15 @@ export class HeldAttempts {
     one.forgotten = true;
     this.#held.delete(one.name);
     this.#deps.progress.drop(key);
+    this.#leaving.add(one);
     if (!one.busy) return this.#cleanUp(one);
     const abandoned: ResourceOwner = { kind: 'abandoned-attempt', id: one.name };
     this.#deps.ledger.transfer(one.owner, abandoned);
+  }
+
+  /** Names of the folders that somebody may use. */
+  folderNames(): ReadonlySet<string> {
+    return new Set([...this.#held.values(), ...this.#leaving].map(({ key }) => folderNameOf(key)));
   }
 
   /** The lease type of an attempt, once it is known. */
@@ -395,7 +404,9 @@ export class HeldAttempts {
       await one.logs?.abandon();
       await one.logs?.complete();
       await one.folder?.remove();
+      this.#leaving.delete(one);
     })().catch((error: unknown) => {
+      this.#leaving.delete(one);
       this.#deps.logger.warn(
         { ...one.key, err: error },
         'the folder of an attempt is not removed; the next start does',

@@ -189,6 +189,11 @@ export interface LeaseAgent extends AsyncDisposable {
   setBusy(busy: boolean, reason?: ConditionReason): void;
   /** Something is wrong with the machine: no new work, and what runs goes on. `undefined`: no longer. */
   setUnhealthy(problem: ConditionReason | undefined): void;
+  /**
+   * Names of the folders in `attempts` of the state folder that belong to attempts which it holds, or whose handler may still
+   * run: whoever cleans up leaves them alone. Undefined before the start: all may.
+   */
+  attemptFolders(): ReadonlySet<string> | undefined;
   status(): LeaseAgentStatus;
   /** Resolves when the agent has ended and let go of everything. Rejects only for a defect. */
   readonly done: Promise<ExitReason>;

@@ -209,6 +209,8 @@ class MachineAgent implements LeaseAgent {
     const before = this.#busy;
     if (this.#exit) return;
     this.#busy = next;
+    // Before the start there is nobody to tell.
+    if (!this.#parts) return;
     const busy = next.here || next.wished;
     if (this.#state.busy !== busy) this.#post({ type: 'busy', busy });
     else if (sameReason(busyReason(before), busyReason(next))) return;
@@ -219,6 +221,10 @@ class MachineAgent implements LeaseAgent {
     if (this.#exit || sameReason(this.#problem, problem)) return;
     this.#problem = problem;
     this.#parts?.voice.repeatSoon();
+  }
+
+  attemptFolders(): ReadonlySet<string> | undefined {
+    return this.#parts?.held.folderNames();
   }
 
   status(): LeaseAgentStatus {
@@ -300,6 +306,7 @@ class MachineAgent implements LeaseAgent {
         nowMs: this.#clock.monotonicMs(),
       });
       if (proven.length > 0) this.#taken();
+      if (this.#busy.here) this.#post({ type: 'busy', busy: true });
     } catch (error) {
       dir.release();
       this.#dir = undefined;

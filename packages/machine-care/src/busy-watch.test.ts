@@ -46,13 +46,13 @@ describe('a wish', () => {
     await writeBusyFile(file, { untilMs: clock.wallMs() + 5_000, comment: 'a demo' });
     await pass(4);
     expect(told).toHaveLength(1);
-    expect(told[0]).toMatch(/^BUSY_BY_COMMAND: somebody needs the machine until \S+Z: a demo$/);
+    expect(told[0]).toMatch(/^BUSY_LOCALLY: somebody needs the machine until \S+Z: a demo$/);
     await pass(2);
     await writeBusyFile(file, { comment: '' });
     await pass(10);
     expect(await removeBusyFile(file)).toBe(true);
     await pass(2);
-    expect(told.slice(1)).toEqual([undefined, 'BUSY_BY_COMMAND: somebody needs the machine', undefined]);
+    expect(told.slice(1)).toEqual([undefined, 'BUSY_LOCALLY: somebody needs the machine', undefined]);
   });
 
   test.each(['', '{', '7', '{"untilMs":"soon"}'])('that reads %j has no end', async (text) => {

@@ -47,7 +47,7 @@ export interface BusyWatch extends AsyncDisposable {
 const looksMin = 2;
 
 /**
- * Decides whether a machine is needed for something else: because somebody says so (`BUSY_BY_COMMAND`), by the hour
+ * Decides whether a machine is needed for something else: because somebody says so (`BUSY_LOCALLY`), by the hour
  * (`BUSY_BY_SCHEDULE`), or because somebody uses it (`BUSY_IN_USE`, `BUSY_BY_LOAD`). Use has to be seen in two looks in a row,
  * and is over when there was none for `idle.afterMs`: so it does not go to and fro.
  */
@@ -114,7 +114,7 @@ class KeptWatch implements BusyWatch {
     if (wish === undefined) return undefined;
     const until = wish.untilMs === undefined ? '' : ` until ${new Date(wish.untilMs).toISOString()}`;
     const comment = wish.comment === '' ? '' : `: ${wish.comment}`;
-    return { code: 'BUSY_BY_COMMAND', message: `somebody needs the machine${until}${comment}` };
+    return { code: 'BUSY_LOCALLY', message: `somebody needs the machine${until}${comment}` };
   }
 
   #scheduled(): CareReason | undefined {

@@ -27,7 +27,9 @@ test('a full disk under an agent stops it from taking work and loses nothing [li
   await using cleanup = new AsyncDisposableStack();
   cleanup.defer(() => unmount(small));
   const server = await fleet.server();
-  const { process } = await fleet.agent(server, { flags: [`--resources-cores=${batchCount}`] });
+  const { process } = await fleet.agent(server, {
+    flags: [`--resources-cores=${batchCount}`, '--disk-free-min=0b'],
+  });
   cleanup.defer(() => process[Symbol.asyncDispose]());
 
   // So many that their ends do not fit into what is left of the journal's last block.
@@ -43,7 +45,7 @@ test('a full disk under an agent stops it from taking work and loses nothing [li
   await process.line(/the journal cannot be written/);
   await until(async () => {
     const agents = await fleet.drover('agents', '--server', server.url);
-    expect(agents.stdout).toMatch(/^agent-1 +unhealthy /m);
+    expect(agents.stdout).toMatch(/^agent-1 +unhealthy: JOURNAL_FAILED /m);
   });
   const waiting = await fleet.submit(server, fleet.jobFile('waiting', { steps: { s: 'echo later' } }));
   const why = await fleet.drover('why', waiting, '--server', server.url);

@@ -1,0 +1,74 @@
+import type { LeaseAgent } from '@drover/lease-agent';
+import type { CleanUpPlace } from '@drover/machine-care';
+import { isProcessAlive, readBootId, tryLockFile } from '@drover/process-runner';
+import { readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import type { AgentConfig } from './agent-config.ts';
+
+/** A folder of an attempt that nobody holds was left by a removal that failed: a while is enough. */
+const leftFolderAgeMs = 3_600_000;
+/** What git makes aside is renamed or removed within the time of one call. */
+const asideAgeMs = 86_400_000;
+
+const nobodysUse = (): (() => void) => () => undefined;
+
+/** What an agent's machine is kept clean of. What a live or journalled attempt uses is never among it. */
+export function cleanUpPlaces(config: AgentConfig, agent: Pick<LeaseAgent, 'attemptFolders'>): CleanUpPlace[] {
+  const state = resolve(config.state.dir);
+  const git = join(state, 'git');
+  const records = join(state, 'processes', 'processes');
+  const { age_max: ageMaxMs, cache_size_max, folders, folders_size_max: sizeMaxBytes } = config.cleanup;
+  return [
+    {
+      name: 'folders of attempts',
+      folder: join(state, 'leases', 'attempts'),
+      ageMaxMs: leftFolderAgeMs,
+      claim: (name) => {
+        const used = agent.attemptFolders();
+        return used === undefined || used.has(name) ? undefined : () => undefined;
+      },
+    },
+    {
+      name: 'mirrors of repositories',
+      folder: git,
+      ageMaxMs,
+      sizeMaxBytes: cache_size_max,
+      isCache: true,
+      accepts: (name) => name.endsWith('.git'),
+      claim: (name) => {
+        // The lock by which providers keep each other out.
+        const lock = tryLockFile(join(git, name.replace(/git$/, 'lock')));
+        return lock && (() => lock.release());
+      },
+    },
+    {
+      name: 'mirrors that were never finished',
+      folder: git,
+      ageMaxMs: asideAgeMs,
+      accepts: (name) => /^(new|old)-/.test(name),
+      claim: nobodysUse,
+    },
+    {
+      name: 'records of processes',
+      folder: records,
+      ageMaxMs,
+      accepts: (name) => /\.json(\.new)?$/.test(name),
+      claim: (name) => (livesStill(join(records, name)) ? undefined : () => undefined),
+    },
+    ...folders.map((folder): CleanUpPlace => {
+      const name = `entries of ${folder}`;
+      return { name, folder: resolve(folder), ageMaxMs, sizeMaxBytes, isCache: true, claim: nobodysUse };
+    }),
+  ];
+}
+
+/** A record is needed as long as its process may be there. */
+function livesStill(path: string): boolean {
+  try {
+    const { bootId, pid, startTime } = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
+    if (typeof pid !== 'number' || bootId !== readBootId()) return false;
+    return isProcessAlive({ pid, startTime: Number(startTime) });
+  } catch {
+    return false;
+  }
+}
