@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { appendFile, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { appendFile, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { create, toBinary } from '@bufbuild/protobuf';
@@ -297,7 +297,7 @@ describe('stopping', () => {
     await server.until(() => attempt.state === 'accepted');
     server.disown(attempt);
     expect(await stopped).toBe('orphaned');
-    await expect.poll(() => agent.status().attempts).toEqual([]);
+    await expect.poll(() => agent.status().attempts, { timeout: 10_000 }).toEqual([]);
   });
 
   test('drain: no new work, what runs is finished', async () => {
@@ -417,6 +417,46 @@ describe('stopping', () => {
     agent.setBusy(false);
     await server.until(() => server.received.at(-1)?.condition === AgentCondition.READY);
     expect(outputOf(await server.ended(offer('again')))).toBe('again');
+  });
+
+  test('a machine that is busy before the start says nothing else first', async () => {
+    const agent = createLeaseAgent(
+      { stateDir, agentId: 'agent-1', leasesMax: 1 },
+      { client: server.client(), handlers: [echoHandler()] },
+    );
+    agents.push(agent);
+    expect(agent.attemptFolders()).toBeUndefined();
+    agent.setBusy(true, { code: 'BUSY_IN_USE', message: 'somebody types' });
+    await agent.start();
+    await server.until(() => server.received.length > 0);
+    expect(server.received[0]).toMatchObject({
+      condition: AgentCondition.BUSY,
+      conditionReason: { code: 'BUSY_IN_USE', message: 'somebody types' },
+    });
+    agent.setBusy(false);
+    await server.until(() => server.received.at(-1)?.condition === AgentCondition.READY);
+  });
+
+  test('folders of attempts are its own while it holds them, or their handler may run', async () => {
+    const stubborn = Promise.withResolvers<void>();
+    const { agent } = await startAgent([
+      echoHandler(async (_payload, context) => {
+        await writeFile(join(context.attemptDir, 'file'), 'x');
+        await stubborn.promise;
+        return completed('late');
+      }),
+    ]);
+    const attempt = offer('x', { leaseId: 'lease-x', cancelGraceMs: 1 });
+    await expect.poll(() => existsSync(join(stateDir, 'attempts/lease-x.1/work/file'))).toBe(true);
+    expect([...agent.attemptFolders()!]).toEqual(['lease-x.1']);
+    server.cancel(attempt);
+    await server.ended(attempt);
+    await expect.poll(() => agent.status().attempts, { timeout: 10_000 }).toEqual([]);
+    // The handler did not stop and was abandoned.
+    expect([...agent.attemptFolders()!]).toEqual(['lease-x.1']);
+    stubborn.resolve();
+    await expect.poll(() => [...agent.attemptFolders()!]).toEqual([]);
+    expect(existsSync(join(stateDir, 'attempts/lease-x.1'))).toBe(false);
   });
 
   test('an operator who needs the machine is obeyed, beside what the machine says itself, also by a later session', async () => {
