@@ -37,8 +37,8 @@ test('a clean-up removes what is old and leaves what an attempt, a provider or a
     const lock = tryLockFile(join(dir, 'git/used.lock'))!;
     const flags = { 'state.dir': dir, 'cleanup.folders': [join(dir, 'logs')] };
     const config = loadAppConfig(agentConfig, { env: {}, flags, cwd: '/' }).value;
-    let held: ReadonlySet<string> | undefined;
-    await using cleanUp = createCleanUp({ places: cleanUpPlaces(config, { attemptFolders: () => held }) });
+    const folders: ReadonlySet<string>[] = [];
+    await using cleanUp = createCleanUp({ places: cleanUpPlaces(config, { attemptFolders: () => folders[0] }) });
     // Before the start nobody knows what the journal proves.
     await cleanUp.run();
     expect(readdirSync(join(dir, 'leases/attempts')).sort()).toEqual(['held.1', 'left.1']);
@@ -46,7 +46,7 @@ test('a clean-up removes what is old and leaves what an attempt, a provider or a
     expect(readdirSync(join(dir, 'processes/processes'))).toEqual(['alive.json']);
     expect(readdirSync(join(dir, 'processes'))).toContain('runner.id');
     expect(readdirSync(join(dir, 'logs'))).toEqual([]);
-    held = new Set(['held.1']);
+    folders.push(new Set(['held.1']));
     lock.release();
     await cleanUp.run();
     expect(readdirSync(join(dir, 'leases/attempts'))).toEqual(['held.1']);
