@@ -1,11 +1,11 @@
 import { addConfigOptions, configFromCommand, exitCodes, listenForStop } from '@drover/app-config';
-import type { LeaseAgent, LeaseAgentEvent } from '@drover/lease-agent';
+import type { LeaseAgentEvent } from '@drover/lease-agent';
 import { DroverError, type Logger } from '@drover/lease-kit';
-import { createRpcHost, type RpcHost } from '@drover/rpc-host';
 import { createLogger } from '@drover/telemetry';
 import { Command } from 'commander';
 import type { DependencyContainer } from 'tsyringe';
-import { agentConfig, type AgentConfig } from './agent-config.ts';
+import { agentConfig } from './agent-config.ts';
+import { startHealth } from './agent-health.ts';
 import { addBusyCommands } from './busy-commands.ts';
 import { careForMachine } from './care-for-machine.ts';
 import { createConfiguredAgent, machineFacts } from './compose-agent.ts';
@@ -46,20 +46,27 @@ export function createAgentCommand(extend?: (container: DependencyContainer) => 
     const onEvent = (event: LeaseAgentEvent): void => {
       logEvent(event, logger);
       // The first event comes after the start, so the agent below is there.
+      if (event.type === 'session-failed' || event.type === 'link-lost') composed.identity?.learn(event);
       if (event.type === 'session-opened') {
         process.send?.({ type: 'ready', agentId: composed.agent.agentId } satisfies AgentReady);
       }
     };
     await using composed = await createConfiguredAgent(config, logger, onEvent, extend);
-    const { agent, facts } = composed;
+    const { agent, facts, identity } = composed;
     const onHangUp = (): void => {
-      logger.info({}, 'SIGHUP: the facts of the machine are read again');
+      logger.info({}, 'SIGHUP: the facts of the machine and the certificate are read again');
+      void health?.reload();
       void facts.refresh({ probe: true });
     };
     process.on('SIGHUP', onHangUp);
     using _hangUp = { [Symbol.dispose]: () => void process.off('SIGHUP', onHangUp) };
-    await using health = await startHealth(config, agent);
     await using _care = await careForMachine(config, { agent, logger });
+    await using health = await startHealth(config, agent, logger);
+    if (identity?.wasEnrolled === false) {
+      // A machine that never was an agent has nothing to take up, and may wait long for somebody to approve it.
+      await Promise.race([identity.enrolled(), aborted(stop.drain)]);
+      if (stop.drain.aborted) return;
+    }
     await agent.start();
     logger.info({ agentId: agent.agentId, servers: config.server.urls, health: health?.url }, 'the agent is running');
     let isCutShort = false;
@@ -75,8 +82,15 @@ export function createAgentCommand(extend?: (container: DependencyContainer) => 
       setTimeout(cutShort, Math.min(config.stop.grace, timerMsMax)).unref();
     });
     stop.cancel.addEventListener('abort', cutShort);
+    let refusal: unknown;
+    identity?.refused.catch((error: unknown) => {
+      refusal = error;
+      logger.error({ err: error }, 'the servers do not take this agent any more: what runs is cancelled');
+      stopAgent('cancel');
+    });
     const reason = await agent.done;
     logger.info({ reason }, 'the agent has ended');
+    if (refusal !== undefined) throw refusal;
     if (isCutShort || reason === 'unsettled') {
       // What ran may have been ended before it was done, or its end is not settled yet.
       process.exitCode = stop.drain.reason === 'SIGINT' ? exitCodes.interrupted : exitCodes.terminated;
@@ -95,29 +109,13 @@ export function createAgentCommand(extend?: (container: DependencyContainer) => 
   });
 }
 
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+}
+
 /** A timer of Node with a longer delay fires at once. */
 const timerMsMax = 2 ** 31 - 1;
-
-/** `/healthz`: the process lives. `/readyz`: it has a session. */
-async function startHealth(config: AgentConfig, agent: LeaseAgent): Promise<RpcHost | undefined> {
-  const { host, port } = config.health;
-  if (port === undefined) return undefined;
-  const health = createRpcHost(
-    { host, port },
-    {
-      routes: () => undefined,
-      // Nothing but health is served here, and health asks for nobody.
-      principalOf: () => undefined,
-      isReady: () => {
-        const { session, condition } = agent.status();
-        if (session?.linked !== true) return { ready: false, reason: 'no session with the server' };
-        return { ready: condition === 'ready', reason: condition };
-      },
-    },
-  );
-  await health.start();
-  return health;
-}
 
 function logEvent({ type, ...fields }: LeaseAgentEvent, logger: Logger): void {
   const lines: Record<LeaseAgentEvent['type'], readonly [level: 'debug' | 'info' | 'warn' | 'error', text: string]> = {

@@ -40,8 +40,21 @@ export const agentConfig = defineAppConfig({
           .max(16)
           .default(['http://127.0.0.1:7613'])
           .describe('The servers to take leases from, one at a time; the next when one cannot be reached.'),
-        token: secret().optional().describe('What the server asks every caller for.'),
+        token: secret()
+          .optional()
+          .describe('The server’s bootstrap token: the agent acts by its name alone, without being enrolled.'),
+        enrol: z
+          .boolean()
+          .optional()
+          .describe(
+            'Be enrolled, and wait for approval without an enrolment token. Absent means yes with such a token, and over ' +
+              'https without server.token.',
+          ),
+        enrolment_token: secret().optional().describe('Registration token, needed until the agent is enrolled.'),
         tls_ca: z.string().optional().describe('PEM file of the authority that signed the server’s certificate.'),
+        tls_cert: z.string().optional().describe('PEM file of the agent’s own certificate, where servers ask for one.'),
+        tls_key: z.string().optional().describe('PEM file of its private key.'),
+        plaintext: z.boolean().default(false).describe('Servers on other machines may be called without TLS.'),
       })
       .prefault({}),
     agent: z
@@ -194,6 +207,9 @@ export const agentConfig = defineAppConfig({
       .strictObject({
         host: z.string().default('127.0.0.1').describe('Address of /healthz and /readyz.'),
         port: z.int().min(0).max(65_535).optional().describe('TCP port of /healthz and /readyz; absent means none.'),
+        tls_cert: z.string().optional().describe('PEM file of the certificate chain, read again when it changes.'),
+        tls_key: z.string().optional().describe('PEM file of the private key, read again when it changes.'),
+        plaintext: z.boolean().default(false).describe('Other machines may look without TLS.'),
       })
       .prefault({}),
     stop: z

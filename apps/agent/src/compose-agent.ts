@@ -1,24 +1,32 @@
 import 'reflect-metadata';
-import type { Interceptor, Transport } from '@connectrpc/connect';
+import { createClient, type Interceptor, type Transport } from '@connectrpc/connect';
 import { createGrpcTransport } from '@connectrpc/connect-node';
+import { AgentIdentity } from '@drover/agent-identity';
+import { EnrolmentService } from '@drover/enrolment-protocol';
 import { GuardedSessionManager } from '@drover/grpc-streams';
 import type { ContentStore } from '@drover/content-store';
 import { createRemoteContentStore } from '@drover/content-store-remote';
 import { createLeaseAgent, type LeaseAgent, type LeaseAgentEvent } from '@drover/lease-agent';
 import { LeaseHandler, systemClock, type AgentContribution, type Logger } from '@drover/lease-kit';
-import { createLeaseClient, createRotatingLeaseClient } from '@drover/lease-transport';
+import {
+  createLeaseClient,
+  createRotatingLeaseClient,
+  type CallHeaders,
+  type LeaseClientTls,
+} from '@drover/lease-transport';
 import { createLeaseTypes } from '@drover/lease-type-loader';
 import { createMachineFacts, type MachineFacts } from '@drover/machine-facts';
 import { createProcessRunner, type ProcessRunner } from '@drover/process-runner';
 import { createGitWorkspaceProvider } from '@drover/workspaces-git';
 import { mkdirSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { container as rootContainer, type DependencyContainer, type InjectionToken } from 'tsyringe';
 import { agentBlobsFrom } from './agent-blobs.ts';
 import type { AgentConfig } from './agent-config.ts';
 import { openSupervision } from './agent-supervision.ts';
 import { agentParts, type AgentCollaborators } from './agent-parts.ts';
+import { agentTls, checkServerUrls, wantsEnrolment } from './server-connection.ts';
 import { machineOptions } from './machine-options.ts';
 import { version } from './version.ts';
 
@@ -55,6 +63,8 @@ export interface ComposedAgent extends AsyncDisposable {
   readonly agent: LeaseAgent;
   /** What its machine is; refreshed, the server is told of what changed. */
   readonly facts: MachineFacts;
+  /** Who it is to its servers; absent: it acts by its name, with the bootstrap token or in development. */
+  readonly identity: AgentIdentity | undefined;
 }
 
 /**
@@ -70,16 +80,19 @@ export async function createConfiguredAgent(
   const supervision = await openSupervision(config, logger);
   const loaded = [...(await agentParts(config, process.cwd())), ...(supervision?.parts ?? [])];
   await using parts = new AsyncDisposableStack();
-  const { urls, token, tls_ca } = config.server;
-  const tls = tls_ca === undefined ? {} : { ca: await readFile(tls_ca) };
+  const { urls, token, enrolment_token: enrolmentToken } = config.server;
+  checkServerUrls(config);
+  const tls = await agentTls(config);
   const authorization: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
   // Asked at each call, when the agent below is there and knows its id.
-  const headers = () => ({ ...authorization, 'drover-agent-id': agent.agentId });
+  const headers = (url: string) => identity?.headers(url) ?? { ...authorization, 'drover-agent-id': agent.agentId };
   const client = createRotatingLeaseClient(
     urls.map((baseUrl) => parts.use(createLeaseClient({ baseUrl, tls, headers }, { logger }))),
     { logger },
   );
-  const transports = urls.map((baseUrl) => parts.use(blobTransport(baseUrl, authorization, tls)).transport);
+  const transports = urls.map(
+    (baseUrl) => parts.use(blobTransport(baseUrl, (url) => identity?.headers(url) ?? authorization, tls)).transport,
+  );
   // Blobs come from and go to the server of the session.
   const transport: Transport = {
     unary: (...call) => transports[client.current]!.unary(...call),
@@ -138,8 +151,28 @@ export async function createConfiguredAgent(
       },
     ),
   );
+  const identity: AgentIdentity | undefined = wantsEnrolment(config)
+    ? parts.use(
+        await AgentIdentity.open(
+          {
+            dir: join(config.state.dir, 'identity'),
+            agentId: agent.agentId,
+            enrolmentToken,
+            name: config.agent.name ?? hostname(),
+            pools: config.agent.pools,
+          },
+          {
+            servers: urls.map((baseUrl, index) => ({
+              baseUrl,
+              client: createClient(EnrolmentService, transports[index]!),
+            })),
+            logger,
+          },
+        ),
+      )
+    : undefined;
   const moved = parts.move();
-  return { agent, facts, [Symbol.asyncDispose]: () => moved.disposeAsync() };
+  return { agent, facts, identity, [Symbol.asyncDispose]: () => moved.disposeAsync() };
 }
 
 /** The facts of this machine, as a configuration wants them. */
@@ -154,12 +187,14 @@ export function machineFacts(config: AgentConfig, logger: Logger): MachineFacts 
 
 function blobTransport(
   baseUrl: string,
-  headers: Readonly<Record<string, string>>,
-  tls: { readonly ca?: Buffer },
+  headers: (url: string) => CallHeaders | Promise<CallHeaders>,
+  tls: LeaseClientTls,
 ): { readonly transport: Transport } & Disposable {
   const sessionManager = new GuardedSessionManager(baseUrl, { pingIntervalMs: 20_000, pingTimeoutMs: 10_000 }, tls);
-  const authorize: Interceptor = (next) => (request) => {
-    for (const [name, value] of Object.entries(headers)) request.header.set(name, value);
+  const authorize: Interceptor = (next) => async (request) => {
+    // What asks for a credential cannot show one.
+    if (request.service.typeName === EnrolmentService.typeName) return next(request);
+    for (const [name, value] of Object.entries(await headers(request.url))) request.header.set(name, value);
     return next(request);
   };
   return {

@@ -1,4 +1,5 @@
 import { messageOf } from '@drover/lease-kit';
+import { isLoopback } from '@drover/app-config';
 import type { Command } from 'commander';
 import { readFile } from 'node:fs/promises';
 import { createFleetClient, type FleetClient } from './fleet-client.ts';
@@ -22,6 +23,9 @@ export interface ServerOptions {
   readonly server: string;
   readonly token?: string;
   readonly ca?: string;
+  readonly cert?: string;
+  readonly certKey?: string;
+  readonly plaintext?: boolean;
 }
 
 /** Adds `--server`, `--token` and `--ca` to a command that asks a server. */
@@ -29,7 +33,10 @@ export function withServer(command: Command, env: CommandContext['env']): Comman
   return command
     .option('-s, --server <url>', 'the server to ask [DROVER_SERVER]', env['DROVER_SERVER'] ?? defaultServerUrl)
     .option('--token <token>', 'what the server asks every caller for; better in the environment [DROVER_TOKEN]')
-    .option('--ca <file>', 'PEM file of the authority that signed its certificate [DROVER_CA]');
+    .option('--ca <file>', 'PEM file of the authority that signed its certificate [DROVER_CA]')
+    .option('--cert <file>', 'PEM file of a certificate of your own, where it asks for one [DROVER_CERT]')
+    .option('--cert-key <file>', 'PEM file of its private key [DROVER_CERT_KEY]')
+    .option('--plaintext', 'call a server on another machine without TLS [DROVER_PLAINTEXT=1]');
 }
 
 /** Adds `--json` to a command that prints a table. */
@@ -43,28 +50,41 @@ export async function usingServer<Result>(
   context: Pick<CommandContext, 'env'>,
   work: (client: FleetClient) => Promise<Result>,
 ): Promise<Result> {
-  const url = checkServerUrl(options.server);
+  const url = checkServerUrl(options.server, options.plaintext ?? context.env['DROVER_PLAINTEXT'] === '1');
   const token = options.token ?? context.env['DROVER_TOKEN'];
   const caFile = options.ca ?? context.env['DROVER_CA'];
-  const ca = caFile === undefined ? undefined : await readCa(caFile);
+  const ca = caFile === undefined ? undefined : await readPem('--ca', caFile);
+  const certFile = options.cert ?? context.env['DROVER_CERT'];
+  const keyFile = options.certKey ?? context.env['DROVER_CERT_KEY'];
+  if ((certFile === undefined) !== (keyFile === undefined)) throw new UsageError('--cert and --cert-key go together');
+  const certificate =
+    certFile === undefined || keyFile === undefined
+      ? undefined
+      : { cert: await readPem('--cert', certFile), key: await readPem('--cert-key', keyFile) };
   using client = createFleetClient({
     url,
     ...(token === undefined ? {} : { token }),
     ...(ca === undefined ? {} : { ca }),
+    ...(certificate === undefined ? {} : { certificate }),
   });
   return await work(client);
 }
 
-async function readCa(file: string): Promise<string> {
+async function readPem(option: string, file: string): Promise<string> {
   try {
     return await readFile(file, 'utf8');
   } catch (error) {
-    throw new UsageError(`--ca is ${file}, which cannot be read: ${messageOf(error)}`);
+    throw new UsageError(`${option} is ${file}, which cannot be read: ${messageOf(error)}`);
   }
 }
 
-function checkServerUrl(text: string): string {
+function checkServerUrl(text: string, plaintext: boolean): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url?.protocol === 'http:' && !plaintext && !isLoopback(url.hostname)) {
+    throw new UsageError(
+      `--server is ${text}, on another machine and without TLS; allowed is https://, or --plaintext`,
+    );
+  }
   if (url?.protocol === 'http:' || url?.protocol === 'https:') return url.origin;
   throw new UsageError(`--server is ${JSON.stringify(text)}; allowed is a URL such as ${defaultServerUrl}`);
 }

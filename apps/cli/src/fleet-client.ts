@@ -3,13 +3,14 @@ import { createGrpcTransport } from '@connectrpc/connect-node';
 import { GuardedSessionManager } from '@drover/grpc-streams';
 import { createRemoteContentStore } from '@drover/content-store-remote';
 import type { ContentStore } from '@drover/content-store';
-import { FleetService, JobService } from '@drover/control-api';
+import { EnrolmentAdminService, FleetService, JobService } from '@drover/control-api';
 
 /** A server as the command line calls it. */
 export interface FleetClient extends Disposable {
   readonly url: string;
   readonly jobs: Client<typeof JobService>;
   readonly fleet: Client<typeof FleetService>;
+  readonly enrolment: Client<typeof EnrolmentAdminService>;
   readonly content: ContentStore;
 }
 
@@ -24,11 +25,13 @@ export interface FleetClientOptions {
   readonly token?: string;
   /** PEM text of the authority that signed the server's certificate; absent means those that Node trusts. */
   readonly ca?: string;
+  /** PEM text of the caller's own certificate and key, where the server asks for one. */
+  readonly certificate?: { readonly cert: string; readonly key: string };
 }
 
 /** Opens a client. It connects with the first call; disposing closes the connection. */
-export function createFleetClient({ url, token, ca }: FleetClientOptions): FleetClient {
-  const tls = ca === undefined ? {} : { ca };
+export function createFleetClient({ url, token, ca, certificate }: FleetClientOptions): FleetClient {
+  const tls = { ...(ca === undefined ? {} : { ca }), ...certificate };
   const sessions = new GuardedSessionManager(url, { pingIntervalMs: 20_000, pingTimeoutMs: 10_000 }, tls);
   const transport: Transport = createGrpcTransport({
     baseUrl: url,
@@ -44,6 +47,7 @@ export function createFleetClient({ url, token, ca }: FleetClientOptions): Fleet
     url,
     jobs: createClient(JobService, transport),
     fleet: createClient(FleetService, transport),
+    enrolment: createClient(EnrolmentAdminService, transport),
     content: createRemoteContentStore({}, { transport }),
     [Symbol.dispose]: () => sessions.abort(),
   };

@@ -1,6 +1,7 @@
 import tab from '@bomb.sh/tab/commander';
 import { Command } from 'commander';
 import type { CommandContext } from './command-context.ts';
+import { addEnrolmentCommands } from './commands/enrolment-commands.ts';
 import { addFleetCommands } from './commands/fleet-commands.ts';
 import { addJobCommands } from './commands/job-commands.ts';
 import { addSubmitCommand } from './commands/submit-command.ts';
@@ -20,6 +21,7 @@ export async function createProgram(context: CommandContext, argv: readonly stri
   addJobCommands(program, context);
   addSubmitCommand(program, context);
   addFleetCommands(program, context);
+  addEnrolmentCommands(program, context);
   program.addCommand(await appCommand('server', 'run a server', argv));
   program.addCommand(await appCommand('agent', 'run an agent on this machine', argv));
   for (const command of [program, ...allCommands(program)]) {

@@ -1,20 +1,21 @@
 import 'reflect-metadata';
-import { registerAccessService } from '@drover/access';
+import { changeFrom, registerAccessService } from '@drover/access';
 import { registerContentService } from '@drover/content-service';
 import type { LocalContentStore } from '@drover/content-store';
 import { registerControlService } from '@drover/control-service';
+import { registerEnrolmentAdminService, registerEnrolmentService } from '@drover/enrolment';
 import { JobPlanner, payloadTypeOf, TaskSource, type Logger, type ServerContribution } from '@drover/lease-kit';
 import { agentActsForItself, createLeaseServer, type LeaseServer } from '@drover/lease-server';
 import type { DroverStore } from '@drover/lease-store';
 import { registerLeaseService } from '@drover/lease-transport';
 import type { LiveFleetPolicy } from '@drover/fleet-policy';
-import { createRpcHost, principalFrom, type RpcHost } from '@drover/rpc-host';
+import { createRpcHost, peerFrom, principalFrom, type RpcHost, type TlsMaterial } from '@drover/rpc-host';
 import type { HandlerContext } from '@connectrpc/connect';
-import { readFile } from 'node:fs/promises';
 import { container as rootContainer, instanceCachingFactory, type DependencyContainer } from 'tsyringe';
 import type { ServerAccess } from './server-access.ts';
+import type { ServerEnrolment } from './server-enrolment.ts';
 import type { ServerConfig } from './server-config.ts';
-import { ContentToken, LeaseServerToken, LoggerToken, PolicyToken, StoreToken } from './tokens.ts';
+import { ContentToken, EnrolmentToken, LeaseServerToken, LoggerToken, PolicyToken, StoreToken } from './tokens.ts';
 
 /** What a server is composed of. */
 export interface ServerParts {
@@ -23,6 +24,8 @@ export interface ServerParts {
   readonly logger: Logger;
   /** Pools and what operators say about agents. */
   readonly policy: LiveFleetPolicy;
+  /** How the server knows its agents. */
+  readonly enrolment: ServerEnrolment;
   /** What the lease types bring, in the order in which their sources are asked. */
   readonly leaseTypes: readonly ServerContribution[];
 }
@@ -37,6 +40,7 @@ export function composeServer(config: ServerConfig, parts: ServerParts): Depende
   container.register(ContentToken, { useValue: parts.content });
   container.register(LoggerToken, { useValue: parts.logger });
   container.register(PolicyToken, { useValue: parts.policy });
+  container.register(EnrolmentToken, { useValue: parts.enrolment });
 
   for (const { source, planner } of parts.leaseTypes) {
     container.register<TaskSource>(TaskSource, { useValue: source });
@@ -56,6 +60,7 @@ function leaseServerFrom(c: DependencyContainer, config: ServerConfig): LeaseSer
       store: c.resolve(StoreToken),
       sources: c.resolveAll<TaskSource>(TaskSource),
       authorizeAgent: agentActsForItself,
+      admission: c.resolve(EnrolmentToken).admission,
       policy: c.resolve(PolicyToken),
       judge: (output) => planners.find(({ outputType }) => outputType === payloadTypeOf(output))?.succeeded(output),
       blobs: c.resolve(ContentToken),
@@ -65,21 +70,19 @@ function leaseServerFrom(c: DependencyContainer, config: ServerConfig): LeaseSer
 }
 
 /** The one port of a server: leases for agents, control for people, blobs for both. */
-export async function createServerHost(
+export function createServerHost(
   config: ServerConfig,
   container: DependencyContainer,
   access: ServerAccess,
-): Promise<RpcHost> {
-  const { host, port, tls_cert, tls_key } = config.listen;
+  tls?: TlsMaterial,
+): RpcHost {
+  const { host, port } = config.listen;
   const store = container.resolve(StoreToken);
   const server = container.resolve(LeaseServerToken);
   const content = container.resolve(ContentToken);
   const logger = container.resolve(LoggerToken);
   const principalOf = (context: HandlerContext) => principalFrom(context.values);
-  const tls =
-    tls_cert !== undefined && tls_key !== undefined
-      ? { cert: await readFile(tls_cert), key: await readFile(tls_key) }
-      : undefined;
+  const { authority } = container.resolve(EnrolmentToken);
   const { gate, interceptors, signIn } = access;
   return createRpcHost(
     { host, port, tls },
@@ -103,6 +106,16 @@ export async function createServerHost(
           logger,
         });
         registerAccessService(router, { store, ...(signIn === undefined ? {} : { signIn }) });
+        registerEnrolmentService(router, { authority, principalOf, peerOf: ({ values }) => peerFrom(values) });
+        registerEnrolmentAdminService(router, {
+          store: store.enrolments,
+          signals: store.signals,
+          contextOf: (context) => {
+            const change = changeFrom(context.values);
+            const base = { principal: principalOf(context), signal: context.signal };
+            return change === undefined ? base : { ...base, change };
+          },
+        });
         registerContentService(router, { store: content, principalOf, logger });
       },
     },

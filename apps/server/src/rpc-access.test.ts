@@ -16,6 +16,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { composeServer, createServerHost } from './compose-server.ts';
 import { createServerAccess } from './server-access.ts';
+import { createServerEnrolment } from './server-enrolment.ts';
 import { serverConfig } from './server-config.ts';
 
 /** Whoever may call, named by the header `as` in place of a credential. */
@@ -55,8 +56,9 @@ beforeAll(async () => {
   const source = createJobTaskSource({ queue: store.queue, signals: store.signals, logger: silentLogger });
   const leaseTypes = [{ source, planner: jobPlanner }];
   const policy = parts.use(createFleetPolicy({ store, principal: { kind: 'service', id: 'test' } }));
-  const container = composeServer(config, { store, content, logger: silentLogger, policy, leaseTypes });
-  host = await createServerHost(config, container, {
+  const enrolment = parts.use(createServerEnrolment(config, { store, logger: silentLogger }));
+  const container = composeServer(config, { store, content, logger: silentLogger, policy, enrolment, leaseTypes });
+  host = createServerHost(config, container, {
     ...access,
     gate: {
       enter: (call) => gate.enter(call),

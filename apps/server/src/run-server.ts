@@ -1,6 +1,7 @@
 import { createDiskContentStore } from '@drover/content-store-disk';
 import { createFleetPolicy } from '@drover/fleet-policy';
 import { systemClock, type Logger, type Principal } from '@drover/lease-kit';
+import { loadTls, watchTls } from '@drover/rpc-host';
 import { createLeaseTypes } from '@drover/lease-type-loader';
 import { join } from 'node:path';
 import type { DependencyContainer } from 'tsyringe';
@@ -8,6 +9,8 @@ import { composeServer, createServerHost } from './compose-server.ts';
 import { openStore } from './open-store.ts';
 import { checkCredentials, checkDevelopment, createServerAccess } from './server-access.ts';
 import type { ServerConfig } from './server-config.ts';
+import { createServerEnrolment } from './server-enrolment.ts';
+import { serverTlsFiles } from './server-tls.ts';
 import { serverParts, type ServerCollaborators } from './server-parts.ts';
 import { LeaseServerToken } from './tokens.ts';
 
@@ -19,6 +22,8 @@ export interface RunningServer extends AsyncDisposable {
   readonly dataDir: string | undefined;
   /** Resolves if the embedded Postgres ends without being asked to. */
   readonly failed: Promise<Error>;
+  /** Reads the files of its certificate anew. Never rejects. */
+  reload(): Promise<void>;
   /**
    * Hands out nothing more, gives its agents to other servers and closes. Open calls have `graceMs`; calling it again with
    * less shortens that.
@@ -37,6 +42,8 @@ export async function runServer(
   extend?: (container: DependencyContainer) => void,
 ): Promise<RunningServer> {
   checkDevelopment(config);
+  const tlsFiles = serverTlsFiles(config);
+  const tls = tlsFiles === undefined ? undefined : await loadTls(tlsFiles);
   // Before anything is started: a package that is wrong must not cost a database its start.
   const loaded = await serverParts(config, process.cwd());
   await using started = new AsyncDisposableStack();
@@ -46,7 +53,8 @@ export async function runServer(
   );
   const { store, embedded } = started.use(await openStore(config, logger, signal));
   await checkCredentials(config, store, signal);
-  const access = started.use(createServerAccess(config, { store, logger }));
+  const enrolment = started.use(createServerEnrolment(config, { store, logger }));
+  const access = started.use(createServerAccess(config, { store, logger, verifiers: [enrolment.verifier] }));
   const { queue, signals } = store;
   const principal: Principal = { kind: 'service', id: 'fleet-policy' };
   const policy = started.use(createFleetPolicy({ store, principal, logger }));
@@ -66,16 +74,25 @@ export async function runServer(
       }),
     }),
   );
-  const container = composeServer(config, { store, content, logger, policy, leaseTypes: leaseTypes.contributions });
+  const container = composeServer(config, {
+    store,
+    content,
+    logger,
+    policy,
+    enrolment,
+    leaseTypes: leaseTypes.contributions,
+  });
   extend?.(container);
   const server = started.use(container.resolve(LeaseServerToken));
-  const host = await createServerHost(config, container, access);
+  const host = createServerHost(config, container, access, tls);
   // No agent is given work before it is known what operators say about it.
   await policy.start(signal);
+  enrolment.admission.start(server);
   await server.start();
   await host.start({ signal });
   logger.info({ url: host.url, dataDir: embedded?.dataDir, contentDir }, 'the server is listening');
 
+  const tlsWatch = tlsFiles === undefined ? undefined : started.use(watchTls(tlsFiles, host, { logger }));
   const parts = started.move();
   let stopping: Promise<void> | undefined;
   const stop = (graceMs: number): Promise<void> => {
@@ -91,6 +108,7 @@ export async function runServer(
     url: host.url,
     dataDir: embedded?.dataDir,
     failed: failed.promise,
+    reload: () => tlsWatch?.reload() ?? Promise.resolve(),
     stop,
     [Symbol.asyncDispose]: () => stop(0),
   };

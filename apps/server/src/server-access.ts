@@ -13,7 +13,7 @@ import {
 import { createOidcVerifier } from '@drover/identity-oidc';
 import { DroverError, type Logger } from '@drover/lease-kit';
 import type { DroverStore } from '@drover/lease-store';
-import { isIP } from 'node:net';
+import { isLoopback } from '@drover/app-config';
 import { bootstrapVerifier, developmentVerifier, strangerVerifier } from './callers.ts';
 import { oidcOptionsFrom, signInFrom } from './oidc-config.ts';
 import type { ServerConfig } from './server-config.ts';
@@ -96,9 +96,4 @@ export async function checkCredentials(
       'DROVER_SERVER_ACCESS_TOKEN) or access.oidc.issuer; or, for development on this machine alone, access.development = true ' +
       '(--access-development), which lets everybody in',
   });
-}
-
-function isLoopback(host: string): boolean {
-  if (host === 'localhost' || host === '::1') return true;
-  return isIP(host) === 4 && host.startsWith('127.');
 }

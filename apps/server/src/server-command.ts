@@ -30,6 +30,9 @@ export function createServerCommand(extend?: (container: DependencyContainer) =>
     using stop = listenForStop();
     await using server = await runServer(config, logger, stop.drain, extend);
     process.send?.({ type: 'listening', url: server.url, dataDir: server.dataDir } satisfies ServerListening);
+    const onHangUp = (): void => void server.reload();
+    process.on('SIGHUP', onHangUp);
+    using _hangUp = { [Symbol.dispose]: () => void process.off('SIGHUP', onHangUp) };
     const failure = await Promise.race([server.failed, aborted(stop.drain)]);
     if (failure) throw failure;
     logger.info({ signal: String(stop.drain.reason) }, 'stopping; a second signal ends open calls at once');

@@ -26,8 +26,20 @@ export const serverConfig = defineAppConfig({
       .strictObject({
         host: z.string().default('127.0.0.1').describe('Address to listen on.'),
         port: z.int().min(0).max(65_535).default(7613).describe('TCP port; 0 lets the system choose.'),
-        tls_cert: z.string().optional().describe('PEM file of the certificate chain. Absent means cleartext.'),
-        tls_key: z.string().optional().describe('PEM file of the private key.'),
+        tls_cert: z.string().optional().describe('PEM file of the certificate chain, read again when it changes.'),
+        tls_key: z.string().optional().describe('PEM file of the private key, read again when it changes.'),
+        client_ca: z
+          .string()
+          .optional()
+          .describe('PEM file of the authorities of clients’ certificates; absent means that none are asked for.'),
+        client_certificates: z
+          .enum(['required', 'optional'])
+          .default('required')
+          .describe('With listen.client_ca: whether there is a connection without one.'),
+        plaintext: z
+          .boolean()
+          .default(false)
+          .describe('Other machines may call without TLS, e.g. behind a proxy that has it.'),
       })
       .prefault({}),
     access: z
@@ -40,6 +52,34 @@ export const serverConfig = defineAppConfig({
           .default(false)
           .describe('Everybody who reaches the server is an admin. Only on loopback, for development.'),
         oidc: oidcConfig,
+      })
+      .prefault({}),
+    enrolment: z
+      .strictObject({
+        required: z
+          .boolean()
+          .default(false)
+          .describe('Agents must be enrolled, also in development and with the bootstrap token.'),
+        anonymous: z
+          .boolean()
+          .default(true)
+          .describe('Machines without a registration token wait for approval; otherwise they are refused.'),
+        credential_lifetime: duration({ minMs: 1_000, maxMs: 30 * 86_400_000 })
+          .default(3_600_000)
+          .describe('How long an agent’s credential is valid; it is renewed in time.'),
+        key_lifetime: duration({ minMs: 60_000, maxMs: 3_650 * 86_400_000 })
+          .default(30 * 86_400_000)
+          .describe('How long one key of the fleet signs credentials.'),
+        seal_secret: secret({ lengthMin: 16 })
+          .optional()
+          .describe(
+            'Seals those keys in the database, the same on every server; absent means that they are open there.',
+          ),
+        authorities: z
+          .array(z.string())
+          .max(16)
+          .default([])
+          .describe('HOST:PORT by which agents call servers, where a proxy hides it; absent means as each call says.'),
       })
       .prefault({}),
     postgres: z

@@ -4,10 +4,12 @@ import type { LiveFleetPolicy } from '@drover/fleet-policy';
 import type { Logger } from '@drover/lease-kit';
 import type { LeaseServer } from '@drover/lease-server';
 import type { DroverStore } from '@drover/lease-store';
+import type { ServerEnrolment } from './server-enrolment.ts';
 
 /** What the composition root hands out besides sources and planners. */
 export const StoreToken: InjectionToken<DroverStore> = Symbol.for('@drover/server/DroverStore');
 export const ContentToken: InjectionToken<LocalContentStore> = Symbol.for('@drover/server/ContentStore');
 export const LoggerToken: InjectionToken<Logger> = Symbol.for('@drover/server/Logger');
 export const PolicyToken: InjectionToken<LiveFleetPolicy> = Symbol.for('@drover/server/FleetPolicy');
+export const EnrolmentToken: InjectionToken<ServerEnrolment> = Symbol.for('@drover/server/Enrolment');
 export const LeaseServerToken: InjectionToken<LeaseServer> = Symbol.for('@drover/server/LeaseServer');

@@ -13,7 +13,14 @@ export interface ArrivingCall {
   /** Name of the method as in the proto. */
   readonly method: string;
   readonly header: Headers;
-  readonly peer: { readonly remoteAddress: string; readonly encrypted: boolean };
+  /** HOST:PORT that the caller called; absent: not known. */
+  readonly authority?: string;
+  readonly peer: {
+    readonly remoteAddress: string;
+    readonly encrypted: boolean;
+    /** Names in the client certificate that TLS has checked; absent: none was shown. */
+    readonly certificateNames?: readonly string[] | undefined;
+  };
   /** Aborted when the caller goes away. */
   readonly signal: AbortSignal;
 }

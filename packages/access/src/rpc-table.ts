@@ -30,6 +30,18 @@ export const rpcTable: RpcTable = {
     RevokeToken: change('admin', 'token.revoke'),
     ListAudit: read('operator'),
   },
+  'drover.control.v1.EnrolmentAdminService': {
+    CreateEnrolmentToken: change('operator', 'enrolment-token.create'),
+    ListEnrolmentTokens: read('operator'),
+    RevokeEnrolmentToken: change('operator', 'enrolment-token.revoke'),
+    ListPendingEnrolments: read('operator'),
+    ApproveEnrolment: change('operator', 'agent.approve'),
+    RejectEnrolment: change('operator', 'agent.reject'),
+    RevokeAgent: change('operator', 'agent.revoke'),
+    GetEnrolment: read('viewer'),
+  },
+  // An agent, there, is whoever proves a key; it gets nothing without a token or an operator's approval.
+  'drover.enrolment.v1.EnrolmentService': { Enrol: byAgents, RenewCredential: byAgents },
   'drover.lease.v1.LeaseService': {
     OpenSession: byAgents,
     ExchangeLeases: byAgents,

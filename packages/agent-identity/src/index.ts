@@ -1,1 +1,6 @@
-export { type AgentKey } from '@drover/enrolment-protocol';
+export {
+  AgentIdentity,
+  type AgentIdentityDeps,
+  type AgentIdentityOptions,
+  type EnrolmentServer,
+} from './agent-identity.ts';

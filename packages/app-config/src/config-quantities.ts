@@ -17,9 +17,14 @@ function quantity(units: Readonly<Record<string, number>>, what: string, example
   });
 }
 
-/** A duration such as `"30s"` or `"5min"`; the value is in milliseconds. */
-export function duration() {
-  return quantity(durationUnits, 'duration', '30s').meta({ quantity: 'duration' });
+/** A duration such as `"30s"` or `"5min"`; the value is in milliseconds, from `minMs` (default 0) to `maxMs` (default any). */
+export function duration({ minMs = 0, maxMs = Infinity }: { readonly minMs?: number; readonly maxMs?: number } = {}) {
+  const most = maxMs === Infinity ? '' : ` to ${quantityText('duration', maxMs)}`;
+  return quantity(durationUnits, 'duration', '30s')
+    .refine((ms) => ms >= minMs && ms <= maxMs, {
+      error: `is out of range; allowed is ${quantityText('duration', minMs)}${most}`,
+    })
+    .meta({ quantity: 'duration' });
 }
 
 /** A size such as `"512mb"`, in binary multiples; the value is in bytes. */

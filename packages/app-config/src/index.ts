@@ -8,3 +8,4 @@ export { logConfig } from './log-config.ts';
 export { printAppConfig } from './print-app-config.ts';
 export { runAppCommand } from './run-app-command.ts';
 export { listenForStop, type StopSignals } from './stop-signals.ts';
+export { isLoopback } from './is-loopback.ts';

@@ -1,6 +1,5 @@
 export { listedServicesMax } from './health-service.ts';
 export type { TlsClients, TlsMaterial } from './internal/acceptor.ts';
-export { isLoopback } from './is-loopback.ts';
 export { loadTls, watchTls, type TlsFiles, type TlsWatch } from './tls-files.ts';
 export { readinessTimeoutMs, type IsReady, type Readiness } from './operator-endpoints.ts';
 export {
