@@ -63,12 +63,7 @@ test('a disk that runs low, and a person who needs the machine, keep leases away
   const { process, stateDir } = await fleet.agent(server, {
     flags: [`--disk-folders=${small}`, '--disk-free-min=2mb', '--disk-interval=100ms', `--cleanup-folders=${cache}`],
   });
-  const listed = async (state: string): Promise<void> => {
-    await until(async () => {
-      const { stdout } = await fleet.drover('agents', '--server', server.url);
-      expect(stdout).toMatch(new RegExp(`^agent-1 +${state} `, 'm'));
-    });
-  };
+  const says = (code: string) => until(async () => expect((await agentOf(server)).conditionReason?.code).toBe(code));
   // What can be had again is removed, and there is room.
   writeFileSync(join(cache, 'entry', 'file'), Buffer.alloc(7 * 2 ** 20, 1));
   await process.line(/removed 1 of entries of/);
@@ -76,7 +71,9 @@ test('a disk that runs low, and a person who needs the machine, keep leases away
   expect(existsSync(join(cache, 'entry'))).toBe(false);
   // What cannot stays, and nothing is begun.
   writeFileSync(join(small, 'precious'), Buffer.alloc(7 * 2 ** 20, 1));
-  await listed('unhealthy: DISK_SPACE_LOW');
+  await says('DISK_SPACE_LOW');
+  const listed = await fleet.drover('agents', '--server', server.url);
+  expect(listed.stdout).toMatch(/^agent-1 +unhealthy: DISK_SPACE_LOW /m);
   const waiting = await fleet.submit(server, fleet.jobFile('waiting', { steps: { s: 'true' } }));
   const why = await fleet.drover('why', waiting, '--server', server.url);
   expect(why.stdout).toMatch(/agent-1 .*scratch has 1mb free, at least 2mb is wanted \(UNHEALTHY\)$/m);
@@ -85,10 +82,9 @@ test('a disk that runs low, and a person who needs the machine, keep leases away
 
   const said = await fleet.drover('agent', 'busy', '--for', '1h', '--comment', 'a demo', '--state-dir', stateDir);
   expect(said.stdout).toMatch(/^busy until \S+Z\n$/);
-  await listed('busy: BUSY_LOCALLY');
+  await says('BUSY_LOCALLY');
+  expect((await agentOf(server)).conditionReason?.message).toMatch(/until \S+Z: a demo$/);
   const later = await fleet.submit(server, fleet.jobFile('later', { steps: { s: 'true' } }));
-  const busy = await fleet.drover('why', later, '--server', server.url);
-  expect(busy.stdout).toMatch(/agent-1 .*a demo \(BUSY\)$/m);
   expect((await fleet.drover('agent', 'free', '--state-dir', stateDir)).code).toBe(0);
   expect((await jobEnded(server, later)).state).toBe(JobState.SUCCEEDED);
 });
