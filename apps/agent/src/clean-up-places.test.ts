@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadAppConfig } from '@drover/app-config';
 import { createCleanUp } from '@drover/machine-care';
@@ -13,10 +13,11 @@ import { cleanUpPlaces } from './clean-up-places.ts';
 
 test('a clean-up removes what is old and leaves what an attempt, a provider or a process uses', async () => {
   const dir = await mkdtemp(join(tmpdir(), 'drover-places-'));
+  const logs = await mkdtemp(join(tmpdir(), 'drover-logs-'));
   const sleeper = spawn('sleep', ['600'], { stdio: 'ignore' });
   try {
-    const old = (path: string, text?: string): void => {
-      const whole = join(dir, path);
+    const old = (path: string, text?: string, root = dir): void => {
+      const whole = join(root, path);
       mkdirSync(join(whole, '..'), { recursive: true });
       if (text === undefined) mkdirSync(whole);
       else writeFileSync(whole, text);
@@ -33,9 +34,9 @@ test('a clean-up removes what is old and leaves what an attempt, a provider or a
     old('processes/processes/before.json', JSON.stringify({ ...record, bootId: 'x', pid: sleeper.pid, startTime }));
     old('processes/processes/torn.json', '{');
     old('processes/runner.id', 'x');
-    old('logs/old.log', 'x');
+    old('agent/old.log', 'x', logs);
     const lock = tryLockFile(join(dir, 'git/used.lock'))!;
-    const flags = { 'state.dir': dir, 'cleanup.folders': [join(dir, 'logs')] };
+    const flags = { 'state.dir': dir, 'cleanup.folders': [join(logs, 'agent')] };
     const config = loadAppConfig(agentConfig, { env: {}, flags, cwd: '/' }).value;
     const folders: ReadonlySet<string>[] = [];
     await using cleanUp = createCleanUp({ places: cleanUpPlaces(config, { attemptFolders: () => folders[0] }) });
@@ -45,7 +46,7 @@ test('a clean-up removes what is old and leaves what an attempt, a provider or a
     expect(readdirSync(join(dir, 'git')).sort()).toEqual(['used.git', 'used.lock']);
     expect(readdirSync(join(dir, 'processes/processes'))).toEqual(['alive.json']);
     expect(readdirSync(join(dir, 'processes'))).toContain('runner.id');
-    expect(readdirSync(join(dir, 'logs'))).toEqual([]);
+    expect(readdirSync(join(logs, 'agent'))).toEqual([]);
     folders.push(new Set(['held.1']));
     lock.release();
     await cleanUp.run();
@@ -55,5 +56,18 @@ test('a clean-up removes what is old and leaves what an attempt, a provider or a
     sleeper.kill('SIGKILL');
     await once(sleeper, 'exit');
     await rm(dir, { recursive: true });
+    await rm(logs, { recursive: true });
   }
+});
+
+test.each([
+  ['/', /holds state\.dir/],
+  ['/srv/drover', /holds state\.dir/],
+  ['/srv/drover/agent', /holds state\.dir/],
+  ['/srv/drover/agent/git', /is in state\.dir/],
+  [homedir(), /holds the home of the user/],
+])('%s is not to be cleaned', (folder, message) => {
+  const flags = { 'state.dir': '/srv/drover/agent', 'cleanup.folders': [folder] };
+  const config = loadAppConfig(agentConfig, { env: {}, flags, cwd: '/' }).value;
+  expect(() => cleanUpPlaces(config, { attemptFolders: () => undefined })).toThrow(message);
 });

@@ -1,8 +1,10 @@
 import type { LeaseAgent } from '@drover/lease-agent';
+import { DroverError } from '@drover/lease-kit';
 import type { CleanUpPlace } from '@drover/machine-care';
 import { isProcessAlive, readBootId, tryLockFile } from '@drover/process-runner';
 import { readFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { homedir } from 'node:os';
+import { join, relative, resolve } from 'node:path';
 import type { AgentConfig } from './agent-config.ts';
 
 /** A folder of an attempt that nobody holds was left by a removal that failed: a while is enough. */
@@ -12,7 +14,10 @@ const asideAgeMs = 86_400_000;
 
 const nobodysUse = (): (() => void) => () => undefined;
 
-/** What an agent's machine is kept clean of. What a live or journalled attempt uses is never among it. */
+/**
+ * What an agent's machine is kept clean of. What a live or journalled attempt uses is never among it. Throws `CONFIG_INVALID`
+ * for a folder that holds more than logs or caches can.
+ */
 export function cleanUpPlaces(config: AgentConfig, agent: Pick<LeaseAgent, 'attemptFolders'>): CleanUpPlace[] {
   const state = resolve(config.state.dir);
   const git = join(state, 'git');
@@ -56,10 +61,29 @@ export function cleanUpPlaces(config: AgentConfig, agent: Pick<LeaseAgent, 'atte
       claim: (name) => (livesStill(join(records, name)) ? undefined : () => undefined),
     },
     ...folders.map((folder): CleanUpPlace => {
+      checkFolder(resolve(folder), state);
       const name = `entries of ${folder}`;
       return { name, folder: resolve(folder), ageMaxMs, sizeMaxBytes, isCache: true, claim: nobodysUse };
     }),
   ];
+}
+
+/** Everything in such a folder may go, so that a slip must not name more than was meant. */
+function checkFolder(folder: string, state: string): void {
+  const isWithin = (inner: string, outer: string): boolean => !relative(outer, inner).startsWith('..');
+  const problem = isWithin(state, folder)
+    ? `holds state.dir ${state}`
+    : isWithin(folder, state)
+      ? `is in state.dir ${state}, which is kept clean by itself`
+      : isWithin(homedir(), folder)
+        ? 'holds the home of the user'
+        : undefined;
+  if (problem === undefined) return;
+  throw new DroverError({
+    code: 'CONFIG_INVALID',
+    advice: 'fix-input',
+    message: `cleanup.folders: ${folder} ${problem}; allowed are folders of logs or caches alone, for all in them may be removed`,
+  });
 }
 
 /** A record is needed as long as its process may be there. */

@@ -36,11 +36,7 @@ function loginManager(clock: Clock, call: Call): PresenceProbe {
   return {
     name: 'logind',
     async idleMs(signal) {
-      const text = await call(
-        'loginctl',
-        ['show-session', '--property=IdleHint,IdleSinceHint,NCurrentSessions'],
-        signal,
-      );
+      const text = await call('loginctl', ['show-session', '--property=IdleHint', '--property=IdleSinceHint'], signal);
       const hint = /^IdleHint=(yes|no)$/m.exec(text ?? '')?.[1];
       if (hint === undefined) return undefined;
       if (hint === 'no') return 0;
