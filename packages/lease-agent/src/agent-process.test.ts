@@ -136,3 +136,63 @@ test('SIGTERM drains: what runs is finished and the process ends with 0', async 
   expect(await exited).toEqual([0, null]);
   expect(attempt.ending).toBeDefined();
 });
+
+describe('an attempt that ends the process of its agent', () => {
+  /** An attempt whose going down is persisted. */
+  async function goingDown(how = 'restart'): Promise<MemoryAttempt> {
+    const attempt = offer(how);
+    await server.until(() => attempt.goingDown);
+    await expect.poll(starts).toContain(`down ${attempt.leaseId}`);
+    return attempt;
+  }
+
+  async function isResumed(attempt: MemoryAttempt): Promise<void> {
+    startAgent({ RESUMABLE: '1' });
+    const ending = await server.ended(attempt);
+    if (ending.kind !== 'reported' || ending.report.result.case !== 'output') throw new Error(ending.kind);
+    expect(anyUnpack(ending.report.result.value, StringValueSchema)?.value).toMatch(/^resumed /);
+    expect(starts().filter((line) => line.endsWith(attempt.leaseId))).toEqual(
+      ['run', 'down', 'resume'].map((how) => `${how} ${attempt.leaseId}`),
+    );
+    // The agent has come back: it proves the attempt and no longer says that it goes down.
+    expect(server.sessionsOpened.at(-1)).toMatchObject({ proven: [{ leaseId: attempt.leaseId }], goingDown: [] });
+  }
+
+  test('is resumed by the next process after kill -9', async () => {
+    const first = startAgent({ RESUMABLE: '1' });
+    const attempt = await goingDown();
+    await kill(first);
+    expect(attempt.ending).toBeUndefined();
+    await isResumed(attempt);
+  });
+
+  test('is neither waited for nor ended on SIGTERM, while what else runs is stopped', async () => {
+    const first = startAgent({ RESUMABLE: '1' });
+    const other = await hangingAttempt();
+    const attempt = await goingDown();
+    const exited = once(first, 'exit');
+    first.kill('SIGTERM');
+    expect(await exited).toEqual([5, null]);
+    expect(attempt.ending).toBeUndefined();
+    await isResumed(attempt);
+    expect((await server.ended(other)).kind).toBe('reported');
+  });
+
+  test('hands over: the process ends by itself and the next one resumes it', async () => {
+    const first = startAgent({ RESUMABLE: '1' });
+    const exited = once(first, 'exit');
+    const attempt = await goingDown('hand over');
+    expect(await exited).toEqual([6, null]);
+    await isResumed(attempt);
+  });
+
+  test('says so again in a new session of the same process', async () => {
+    startAgent({ RESUMABLE: '1' });
+    const attempt = await goingDown();
+    server.breakSession();
+    await server.until(() => server.sessionsOpened.length === 2);
+    const key = { leaseId: attempt.leaseId, attempt: 1 };
+    expect(server.sessionsOpened[1]).toMatchObject({ proven: [key], goingDown: [key] });
+    expect(attempt.goingDown).toBe(true);
+  });
+});

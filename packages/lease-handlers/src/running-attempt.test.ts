@@ -225,3 +225,62 @@ test('a text is cut between characters', () => {
   expect(cutToBytes('äöü', 3)).toBe('ä');
   expect(cutToBytes('abc', 3)).toBe('abc');
 });
+
+describe('limits of progress', () => {
+  test('an attempt without a sign of life is stopped and says which limit passed', async () => {
+    const run = begin(stopsWhenAsked, undefined, { progressMsMax: 1_000 });
+    run.attempt.progress(10);
+    run.clock.advance(1_000);
+    await run.attempt.log('step').write('a byte');
+    run.clock.advance(1_000);
+    expect(run.attempt.stopped).toBe(false);
+    run.clock.advance(1_000);
+    expect((await run.ended).reason?.code).toBe('NO_PROGRESS');
+    expect((await run.ended).outcome).toBe('timed-out');
+    expect(run.clock.pendingCalls).toBe(0);
+  });
+});
+
+describe('an attempt that ends its own process', () => {
+  test('hears that it goes down when that is persisted, and may then hand over', async () => {
+    const run = begin(stopsWhenAsked, undefined, { resumable: true });
+    expect(() => run.attempt.handOver()).toThrow(expect.objectContaining({ code: 'HAND_OVER_BEFORE_GOING_DOWN' }));
+    const told = Promise.all([run.attempt.goingDown(), run.attempt.goingDown()]);
+    expect(run.said).toEqual(['going-down']);
+    run.attempt.toldGoingDown();
+    await told;
+    run.attempt.handOver();
+    expect(run.said).toEqual(['going-down', 'hand-over']);
+  });
+
+  test('that is left tells no end, whatever its handler returns, and keeps no timer', async () => {
+    const run = begin(stopsWhenAsked, 60_000, { resumable: true, progressMsMax: 60_000 });
+    const reasons: unknown[] = [];
+    run.attempt.signal.addEventListener('abort', () => reasons.push(run.attempt.signal.reason.code));
+    const waiting = run.attempt.goingDown();
+    expect(run.attempt.leave('bye')).toBe(true);
+    await expect(waiting).rejects.toMatchObject({ code: 'ATTEMPT_ENDED' });
+    await expect.poll(() => run.returned()).toBe(1);
+    expect([run.reports, reasons, run.clock.pendingCalls]).toEqual([[], ['going-down'], 0]);
+    expect(run.attempt.leave('again')).toBe(false);
+  });
+
+  test('a wait ends with its signal and with the attempt', async () => {
+    const run = begin(stopsWhenAsked, undefined, { resumable: true });
+    await expect(run.attempt.goingDown(AbortSignal.abort(new Error('enough')))).rejects.toThrow('enough');
+    const connected = run.attempt.connected();
+    run.connected();
+    await connected;
+    const late = run.attempt.goingDown();
+    run.attempt.stop({ code: 'cancelled', message: 'no' });
+    await expect(late).rejects.toMatchObject({ code: 'ATTEMPT_ENDED' });
+    await expect(run.attempt.goingDown()).rejects.toMatchObject({ code: 'ATTEMPT_ENDED' });
+  });
+
+  test('needs a handler that can resume', async () => {
+    const run = begin(stopsWhenAsked);
+    await expect(run.attempt.goingDown()).rejects.toMatchObject({ code: 'GOING_DOWN_NEEDS_RESUME' });
+    run.attempt.stop({ code: 'cancelled', message: 'no' });
+    await run.ended;
+  });
+});

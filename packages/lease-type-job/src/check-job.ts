@@ -1,3 +1,4 @@
+import { durationMs } from '@bufbuild/protobuf/wkt';
 import { DroverError } from '@drover/lease-kit';
 import { parseCondition } from '@drover/lease-matching';
 import { jobBounds, namePattern } from './bounds.ts';
@@ -67,6 +68,15 @@ function checkBatch(batch: Batch, path: JobPath, fault: Report): void {
     } catch (error) {
       fault([...path, 'requirements', 'condition'], error instanceof Error ? error.message : String(error));
     }
+  }
+  for (const what of ['start', 'progress', 'total'] as const) {
+    const limit = batch.timeouts?.[what];
+    const limitMs = limit === undefined ? 1 : durationMs(limit);
+    if (limitMs >= 1 && limitMs <= jobBounds.runLimitMsMax) continue;
+    fault(
+      [...path, 'timeouts', what],
+      `is ${limitMs} ms; allowed are 1 ms to ${jobBounds.runLimitMsMax / 86_400_000} days`,
+    );
   }
   const attempts = batch.retry?.attemptsMax ?? 0;
   if (attempts > jobBounds.attemptsMax) {

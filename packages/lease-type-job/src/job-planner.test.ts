@@ -20,6 +20,21 @@ describe('the job planner', () => {
     expect(b?.retry).toEqual({ attemptsMax: 5, after: ['lost', 'failed'], onFailedWork: true, backoffMs: 1_000 });
   });
 
+  test('passes limits of time on, and refuses those that are out of bounds', () => {
+    const limited = (seconds: bigint) =>
+      create(JobSchema, {
+        batches: [
+          { name: 'a', steps: [{ name: 's', exe: 'true' }], timeouts: { start: { seconds: 2n }, total: { seconds } } },
+        ],
+      });
+    const [lease] = jobPlanner.plan(anyPack(JobSchema, limited(60n)));
+    expect(lease?.timeouts).toEqual({ startMsMax: 2_000, leaseMsMax: 60_000 });
+    expect(jobPlanner.plan(anyPack(JobSchema, job))[0]).not.toHaveProperty('timeouts');
+    expect(() => jobPlanner.plan(anyPack(JobSchema, limited(0n)))).toThrow(
+      /batches\[0\]\.timeouts\.total: is 0 ms; allowed are 1 ms to 30 days/,
+    );
+  });
+
   test('refuses a job whose content is wrong, with every place', () => {
     const wrong = create(JobSchema, { batches: [{ name: '', steps: [] }] });
     const plan = (): unknown => jobPlanner.plan(anyPack(JobSchema, wrong));

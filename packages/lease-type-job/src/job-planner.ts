@@ -41,11 +41,24 @@ function planBatch(batch: Batch): PlannedLease {
     requirements: requirementsOf(batch),
     runLimitMs: Math.min(msOf(batch.runLimit, jobLeaseType.runLimitMs), jobBounds.runLimitMsMax),
     cancelGraceMs: msOf(batch.cancelGrace, jobLeaseType.cancelGraceMs),
+    ...timeoutsOf(batch),
     retry: {
       attemptsMax: retry?.attemptsMax || defaults.attemptsMax,
       after: defaults.after,
       onFailedWork: retry?.onStepFailure ?? defaults.onFailedWork,
       backoffMs: msOf(retry?.backoff, defaults.backoffMs),
+    },
+  };
+}
+
+function timeoutsOf({ timeouts }: Batch): Pick<PlannedLease, 'timeouts'> {
+  if (timeouts === undefined) return {};
+  const { start, progress, total } = timeouts;
+  return {
+    timeouts: {
+      ...(start === undefined ? {} : { startMsMax: durationMs(start) }),
+      ...(progress === undefined ? {} : { progressMsMax: durationMs(progress) }),
+      ...(total === undefined ? {} : { leaseMsMax: durationMs(total) }),
     },
   };
 }

@@ -185,8 +185,9 @@ describe('a session of the server', () => {
     const [write] = receive(state, copyOf(1, 2, going));
     expect(write).toMatchObject({ type: 'write', writes: [{ kind: 'acceptance', key: keyA, goingDown: true }] });
     expect(state.persisted).toBe(0);
-    stepServer(state, { type: 'written', writeId: 1, result: 'persisted' });
-    expect(state.persisted).toBe(1);
+    const { effects } = stepServer(state, { type: 'written', writeId: 1, result: 'persisted' });
+    // The handler waits for it.
+    expect(effects).toMatchObject([{ type: 'send', copy: { acknowledged: 1 } }]);
     expect(receive(state, copyOf(2, 3, going)).map(({ type }) => type)).not.toContain('write');
     const back = receive(state, copyOf(3, 3, [{ ...keyA, state: 'accepted' }]));
     expect(back).toMatchObject([{ type: 'end-session', reason: 'protocol-violation' }]);

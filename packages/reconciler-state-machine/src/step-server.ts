@@ -176,11 +176,17 @@ function written<Report>(
     if (write.kind === 'end') {
       settle(state, turn, holding);
       // The agent keeps what it reported until it hears this.
-      if (write.ending.kind === 'reported' || write.ending.kind === 'refused') turn.urgent = true;
-    } else if (holding.state === 'offered') {
-      holding.state = 'accepted';
-      turn.dirty = true;
+      const { kind } = write.ending;
+      if (kind === 'reported' || kind === 'refused') turn.urgent = true;
+      // It may be about to take what it was offered.
+      if (kind === 'not-started') turn.urgent = true;
+      continue;
     }
+    // A handler waits to hear it, and with it the machine.
+    if (write.goingDown) turn.urgent = true;
+    if (holding.state !== 'offered') continue;
+    holding.state = 'accepted';
+    turn.dirty = true;
   }
 }
 

@@ -19,8 +19,13 @@ const handler: LeaseHandler<typeof StringValueSchema, typeof StringValueSchema> 
   type: defineLeaseType({ name: 'echo', payload: StringValueSchema, output: StringValueSchema }),
   async run({ value }, context) {
     started('run', context);
-    if (value !== 'hang') return completed(value);
-    await context.log('step').write('written before the crash\n');
+    if (value === 'restart' || value === 'hand over') {
+      await context.log('step').write('it goes down\n');
+      await context.goingDown();
+      started('down', context);
+      if (value === 'hand over') context.handOver();
+    } else if (value !== 'hang') return completed(value);
+    else await context.log('step').write('written before the crash\n');
     return new Promise((resolve) => {
       context.signal.addEventListener('abort', () => {
         resolve({ kind: 'cancelled', code: 'STOPPED', message: (context.signal.reason as { code: string }).code });
@@ -31,6 +36,7 @@ const handler: LeaseHandler<typeof StringValueSchema, typeof StringValueSchema> 
     ? {
         async resume({ value }, context) {
           started('resume', context);
+          await context.connected();
           await context.log('step').write('written after the crash\n');
           return completed(`resumed ${value}`);
         },

@@ -78,6 +78,20 @@ const batch = z
     grace: durationText
       .optional()
       .meta({ description: 'Time between the polite signal and the last one; default 10s.' }),
+    timeouts: z
+      .strictObject({
+        start: durationText
+          .optional()
+          .meta({ description: 'From the offer until an agent has taken it; then another is tried.' }),
+        progress: durationText
+          .optional()
+          .meta({ description: 'How long it may go without progress and without output, e.g. 10min.' }),
+        total: durationText
+          .optional()
+          .meta({ description: 'From the submission to the end, waiting and all attempts included, e.g. 2h.' }),
+      })
+      .optional()
+      .meta({ description: 'Limits beside timeout; default none.' }),
     retry: z
       .strictObject({
         attempts: z.int().min(1).max(20).optional().meta({ description: 'At most, the first included; default 2.' }),

@@ -10,9 +10,11 @@ import {
   RequirementsSchema,
   RetryPolicySchema,
   StepSchema,
+  TimeoutsSchema,
   type Batch,
   type Input,
   type Job,
+  type Timeouts,
 } from '../gen/drover/job/v1/job_pb.ts';
 import type { JobFileBatch, JobFileInput } from './job-file-schema.ts';
 import type { ParsedJobFile } from './parse-job-file.ts';
@@ -58,7 +60,7 @@ function pathInFile(path: JobPath): JobPath {
 }
 
 function batchFromFile(batch: JobFileBatch, inputs: Input[]): Batch {
-  const { requires, retry } = batch;
+  const { requires, retry, timeouts } = batch;
   return create(BatchSchema, {
     name: batch.name,
     inputs,
@@ -98,6 +100,7 @@ function batchFromFile(batch: JobFileBatch, inputs: Input[]): Batch {
         }),
     ...(batch.timeout === undefined ? {} : { runLimit: durationFromMs(durationMs(batch.timeout)) }),
     ...(batch.grace === undefined ? {} : { cancelGrace: durationFromMs(durationMs(batch.grace)) }),
+    ...(timeouts === undefined ? {} : { timeouts: timeoutsFromFile(timeouts) }),
     ...(retry === undefined
       ? {}
       : {
@@ -107,5 +110,13 @@ function batchFromFile(batch: JobFileBatch, inputs: Input[]): Batch {
             ...(retry.backoff === undefined ? {} : { backoff: durationFromMs(durationMs(retry.backoff)) }),
           }),
         }),
+  });
+}
+
+function timeoutsFromFile({ start, progress, total }: NonNullable<JobFileBatch['timeouts']>): Timeouts {
+  return create(TimeoutsSchema, {
+    ...(start === undefined ? {} : { start: durationFromMs(durationMs(start)) }),
+    ...(progress === undefined ? {} : { progress: durationFromMs(durationMs(progress)) }),
+    ...(total === undefined ? {} : { total: durationFromMs(durationMs(total)) }),
   });
 }

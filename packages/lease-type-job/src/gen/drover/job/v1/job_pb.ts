@@ -16,7 +16,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file drover/job/v1/job.proto.
  */
 export const file_drover_job_v1_job: GenFile = /*@__PURE__*/
-  fileDesc("Chdkcm92ZXIvam9iL3YxL2pvYi5wcm90bxINZHJvdmVyLmpvYi52MSIsCgNKb2ISJQoHYmF0Y2hlcxgBIAMoCzIULmRyb3Zlci5qb2IudjEuQmF0Y2giyAIKBUJhdGNoEgwKBG5hbWUYASABKAkSIgoFc3RlcHMYAiADKAsyEy5kcm92ZXIuam9iLnYxLlN0ZXASJAoGaW5wdXRzGAMgAygLMhQuZHJvdmVyLmpvYi52MS5JbnB1dBIqCgdvdXRwdXRzGAQgAygLMhkuZHJvdmVyLmpvYi52MS5PdXRwdXRSdWxlEjEKDHJlcXVpcmVtZW50cxgFIAEoCzIbLmRyb3Zlci5qb2IudjEuUmVxdWlyZW1lbnRzEiwKCXJ1bl9saW1pdBgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCgxjYW5jZWxfZ3JhY2UYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKQoFcmV0cnkYCCABKAsyGi5kcm92ZXIuam9iLnYxLlJldHJ5UG9saWN5IrMBCgxSZXF1aXJlbWVudHMSDAoEcG9vbBgBIAEoCRIRCgljb25kaXRpb24YAiABKAkSPQoJcmVzb3VyY2VzGAMgAygLMiouZHJvdmVyLmpvYi52MS5SZXF1aXJlbWVudHMuUmVzb3VyY2VzRW50cnkSEQoJZXhjbHVzaXZlGAQgASgIGjAKDlJlc291cmNlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoBDoCOAEiaAoLUmV0cnlQb2xpY3kSFAoMYXR0ZW1wdHNfbWF4GAEgASgNEhcKD29uX3N0ZXBfZmFpbHVyZRgCIAEoCBIqCgdiYWNrb2ZmGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIp4BCgVJbnB1dBIMCgRwYXRoGAEgASgJEigKBGZpbGUYAiABKAsyGC5kcm92ZXIuam9iLnYxLkZpbGVJbnB1dEgAEisKBHRyZWUYAyABKAsyGy5kcm92ZXIubGVhc2UudjEuQmxvYkRpZ2VzdEgAEiYKA2dpdBgEIAEoCzIXLmRyb3Zlci5qb2IudjEuR2l0SW5wdXRIAEIICgZzb3VyY2UiTAoJRmlsZUlucHV0EisKBmRpZ2VzdBgBIAEoCzIbLmRyb3Zlci5sZWFzZS52MS5CbG9iRGlnZXN0EhIKCmV4ZWN1dGFibGUYAiABKAgiKQoIR2l0SW5wdXQSCwoDdXJsGAEgASgJEhAKCHJldmlzaW9uGAIgASgJIiwKCk91dHB1dFJ1bGUSDAoEcGF0aBgBIAEoCRIQCghyZXF1aXJlZBgCIAEoCCKjAgoEU3RlcBIMCgRuYW1lGAEgASgJEg0KBW5lZWRzGAIgAygJEgsKA2V4ZRgDIAEoCRIRCglhcmd1bWVudHMYBCADKAkSOQoLZW52aXJvbm1lbnQYBSADKAsyJC5kcm92ZXIuam9iLnYxLlN0ZXAuRW52aXJvbm1lbnRFbnRyeRIZChF3b3JraW5nX2RpcmVjdG9yeRgGIAEoCRIqCgd0aW1lb3V0GAcgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhgKEG1lbW9yeV9tYXhfYnl0ZXMYCCABKAQSDgoGYWx3YXlzGAkgASgIGjIKEEVudmlyb25tZW50RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASK2AQoLQmF0Y2hSZXN1bHQSEQoJc3VjY2VlZGVkGAEgASgIEigKBXN0ZXBzGAIgAygLMhkuZHJvdmVyLmpvYi52MS5TdGVwUmVzdWx0EiYKB291dHB1dHMYAyADKAsyFS5kcm92ZXIuam9iLnYxLk91dHB1dBIXCg9taXNzaW5nX291dHB1dHMYBCADKAkSKQoIcHJvYmxlbXMYBSADKAsyFy5kcm92ZXIubGVhc2UudjEuUmVhc29uIvoBCgpTdGVwUmVzdWx0EgwKBG5hbWUYASABKAkSIwoDZW5kGAIgASgOMhYuZHJvdmVyLmpvYi52MS5TdGVwRW5kEhEKCWV4aXRfY29kZRgDIAEoBRIOCgZzaWduYWwYBCABKAkSJwoGcmVhc29uGAUgASgLMhcuZHJvdmVyLmxlYXNlLnYxLlJlYXNvbhIrCghkdXJhdGlvbhgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIoCgNsb2cYByABKAsyGy5kcm92ZXIubGVhc2UudjEuQmxvYkRpZ2VzdBIWCg5sb2dfc2l6ZV9ieXRlcxgIIAEoBCJXCgZPdXRwdXQSDAoEcGF0aBgBIAEoCRIrCgZkaWdlc3QYAiABKAsyGy5kcm92ZXIubGVhc2UudjEuQmxvYkRpZ2VzdBISCgpleGVjdXRhYmxlGAMgASgIKuUBCgdTdGVwRW5kEhgKFFNURVBfRU5EX1VOU1BFQ0lGSUVEEAASEwoPU1RFUF9FTkRfRVhJVEVEEAESFgoSU1RFUF9FTkRfU0lHTkFMTEVEEAISGgoWU1RFUF9FTkRfT1VUX09GX01FTU9SWRADEhYKElNURVBfRU5EX1RJTUVEX09VVBAEEhYKElNURVBfRU5EX0NBTkNFTExFRBAFEhgKFFNURVBfRU5EX05PVF9TVEFSVEVEEAYSFAoQU1RFUF9FTkRfU0tJUFBFRBAHEhcKE1NURVBfRU5EX0xPR19GQUlMRUQQCGIGcHJvdG8z", [file_drover_lease_v1_lease, file_google_protobuf_duration]);
+  fileDesc("Chdkcm92ZXIvam9iL3YxL2pvYi5wcm90bxINZHJvdmVyLmpvYi52MSIsCgNKb2ISJQoHYmF0Y2hlcxgBIAMoCzIULmRyb3Zlci5qb2IudjEuQmF0Y2gi8wIKBUJhdGNoEgwKBG5hbWUYASABKAkSIgoFc3RlcHMYAiADKAsyEy5kcm92ZXIuam9iLnYxLlN0ZXASJAoGaW5wdXRzGAMgAygLMhQuZHJvdmVyLmpvYi52MS5JbnB1dBIqCgdvdXRwdXRzGAQgAygLMhkuZHJvdmVyLmpvYi52MS5PdXRwdXRSdWxlEjEKDHJlcXVpcmVtZW50cxgFIAEoCzIbLmRyb3Zlci5qb2IudjEuUmVxdWlyZW1lbnRzEiwKCXJ1bl9saW1pdBgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIvCgxjYW5jZWxfZ3JhY2UYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKQoFcmV0cnkYCCABKAsyGi5kcm92ZXIuam9iLnYxLlJldHJ5UG9saWN5EikKCHRpbWVvdXRzGAogASgLMhcuZHJvdmVyLmpvYi52MS5UaW1lb3V0cyKLAQoIVGltZW91dHMSKAoFc3RhcnQYASABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKwoIcHJvZ3Jlc3MYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKAoFdG90YWwYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iswEKDFJlcXVpcmVtZW50cxIMCgRwb29sGAEgASgJEhEKCWNvbmRpdGlvbhgCIAEoCRI9CglyZXNvdXJjZXMYAyADKAsyKi5kcm92ZXIuam9iLnYxLlJlcXVpcmVtZW50cy5SZXNvdXJjZXNFbnRyeRIRCglleGNsdXNpdmUYBCABKAgaMAoOUmVzb3VyY2VzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgEOgI4ASJoCgtSZXRyeVBvbGljeRIUCgxhdHRlbXB0c19tYXgYASABKA0SFwoPb25fc3RlcF9mYWlsdXJlGAIgASgIEioKB2JhY2tvZmYYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24ingEKBUlucHV0EgwKBHBhdGgYASABKAkSKAoEZmlsZRgCIAEoCzIYLmRyb3Zlci5qb2IudjEuRmlsZUlucHV0SAASKwoEdHJlZRgDIAEoCzIbLmRyb3Zlci5sZWFzZS52MS5CbG9iRGlnZXN0SAASJgoDZ2l0GAQgASgLMhcuZHJvdmVyLmpvYi52MS5HaXRJbnB1dEgAQggKBnNvdXJjZSJMCglGaWxlSW5wdXQSKwoGZGlnZXN0GAEgASgLMhsuZHJvdmVyLmxlYXNlLnYxLkJsb2JEaWdlc3QSEgoKZXhlY3V0YWJsZRgCIAEoCCIpCghHaXRJbnB1dBILCgN1cmwYASABKAkSEAoIcmV2aXNpb24YAiABKAkiLAoKT3V0cHV0UnVsZRIMCgRwYXRoGAEgASgJEhAKCHJlcXVpcmVkGAIgASgIIqMCCgRTdGVwEgwKBG5hbWUYASABKAkSDQoFbmVlZHMYAiADKAkSCwoDZXhlGAMgASgJEhEKCWFyZ3VtZW50cxgEIAMoCRI5CgtlbnZpcm9ubWVudBgFIAMoCzIkLmRyb3Zlci5qb2IudjEuU3RlcC5FbnZpcm9ubWVudEVudHJ5EhkKEXdvcmtpbmdfZGlyZWN0b3J5GAYgASgJEioKB3RpbWVvdXQYByABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SGAoQbWVtb3J5X21heF9ieXRlcxgIIAEoBBIOCgZhbHdheXMYCSABKAgaMgoQRW52aXJvbm1lbnRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIrYBCgtCYXRjaFJlc3VsdBIRCglzdWNjZWVkZWQYASABKAgSKAoFc3RlcHMYAiADKAsyGS5kcm92ZXIuam9iLnYxLlN0ZXBSZXN1bHQSJgoHb3V0cHV0cxgDIAMoCzIVLmRyb3Zlci5qb2IudjEuT3V0cHV0EhcKD21pc3Npbmdfb3V0cHV0cxgEIAMoCRIpCghwcm9ibGVtcxgFIAMoCzIXLmRyb3Zlci5sZWFzZS52MS5SZWFzb24i+gEKClN0ZXBSZXN1bHQSDAoEbmFtZRgBIAEoCRIjCgNlbmQYAiABKA4yFi5kcm92ZXIuam9iLnYxLlN0ZXBFbmQSEQoJZXhpdF9jb2RlGAMgASgFEg4KBnNpZ25hbBgEIAEoCRInCgZyZWFzb24YBSABKAsyFy5kcm92ZXIubGVhc2UudjEuUmVhc29uEisKCGR1cmF0aW9uGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEigKA2xvZxgHIAEoCzIbLmRyb3Zlci5sZWFzZS52MS5CbG9iRGlnZXN0EhYKDmxvZ19zaXplX2J5dGVzGAggASgEIlcKBk91dHB1dBIMCgRwYXRoGAEgASgJEisKBmRpZ2VzdBgCIAEoCzIbLmRyb3Zlci5sZWFzZS52MS5CbG9iRGlnZXN0EhIKCmV4ZWN1dGFibGUYAyABKAgq5QEKB1N0ZXBFbmQSGAoUU1RFUF9FTkRfVU5TUEVDSUZJRUQQABITCg9TVEVQX0VORF9FWElURUQQARIWChJTVEVQX0VORF9TSUdOQUxMRUQQAhIaChZTVEVQX0VORF9PVVRfT0ZfTUVNT1JZEAMSFgoSU1RFUF9FTkRfVElNRURfT1VUEAQSFgoSU1RFUF9FTkRfQ0FOQ0VMTEVEEAUSGAoUU1RFUF9FTkRfTk9UX1NUQVJURUQQBhIUChBTVEVQX0VORF9TS0lQUEVEEAcSFwoTU1RFUF9FTkRfTE9HX0ZBSUxFRBAIYgZwcm90bzM", [file_drover_lease_v1_lease, file_google_protobuf_duration]);
 
 /**
  * What a submitter asks for.
@@ -100,6 +100,13 @@ export type Batch = Message<"drover.job.v1.Batch"> & {
    * @generated from field: drover.job.v1.RetryPolicy retry = 8;
    */
   retry?: RetryPolicy | undefined;
+
+  /**
+   * Limits of time beside run_limit; absent means none.
+   *
+   * @generated from field: drover.job.v1.Timeouts timeouts = 10;
+   */
+  timeouts?: Timeouts | undefined;
 };
 
 /**
@@ -108,6 +115,41 @@ export type Batch = Message<"drover.job.v1.Batch"> & {
  */
 export const BatchSchema: GenMessage<Batch> = /*@__PURE__*/
   messageDesc(file_drover_job_v1_job, 1);
+
+/**
+ * Limits of a batch's time beside how long an attempt may run. Each from 1 ms to 30 days; absent means none.
+ *
+ * @generated from message drover.job.v1.Timeouts
+ */
+export type Timeouts = Message<"drover.job.v1.Timeouts"> & {
+  /**
+   * From the offer until an agent has taken it. Beyond, the attempt is lost: START_TIMED_OUT.
+   *
+   * @generated from field: google.protobuf.Duration start = 1;
+   */
+  start?: Duration | undefined;
+
+  /**
+   * How long an attempt may go without progress and without a byte of output. Beyond, it ends: NO_PROGRESS.
+   *
+   * @generated from field: google.protobuf.Duration progress = 2;
+   */
+  progress?: Duration | undefined;
+
+  /**
+   * From the submission to the end, over all attempts and waiting. Beyond, the batch ends: LEASE_TIMED_OUT.
+   *
+   * @generated from field: google.protobuf.Duration total = 3;
+   */
+  total?: Duration | undefined;
+};
+
+/**
+ * Describes the message drover.job.v1.Timeouts.
+ * Use `create(TimeoutsSchema)` to create a new message.
+ */
+export const TimeoutsSchema: GenMessage<Timeouts> = /*@__PURE__*/
+  messageDesc(file_drover_job_v1_job, 2);
 
 /**
  * What an agent must have and be.
@@ -149,7 +191,7 @@ export type Requirements = Message<"drover.job.v1.Requirements"> & {
  * Use `create(RequirementsSchema)` to create a new message.
  */
 export const RequirementsSchema: GenMessage<Requirements> = /*@__PURE__*/
-  messageDesc(file_drover_job_v1_job, 2);
+  messageDesc(file_drover_job_v1_job, 3);
 
 /**
  * When a new attempt is made. It never applies to a batch that was cancelled.
@@ -184,7 +226,7 @@ export type RetryPolicy = Message<"drover.job.v1.RetryPolicy"> & {
  * Use `create(RetryPolicySchema)` to create a new message.
  */
 export const RetryPolicySchema: GenMessage<RetryPolicy> = /*@__PURE__*/
-  messageDesc(file_drover_job_v1_job, 3);
+  messageDesc(file_drover_job_v1_job, 4);
 
 /**
  * Something to put into the working folder before the first step.
@@ -234,7 +276,7 @@ export type Input = Message<"drover.job.v1.Input"> & {
  * Use `create(InputSchema)` to create a new message.
  */
 export const InputSchema: GenMessage<Input> = /*@__PURE__*/
-  messageDesc(file_drover_job_v1_job, 4);
+  messageDesc(file_drover_job_v1_job, 5);
 
 /**
  * One file of the content store.
@@ -258,7 +300,7 @@ export type FileInput = Message<"drover.job.v1.FileInput"> & {
  * Use `create(FileInputSchema)` to create a new message.
  */
 export const FileInputSchema: GenMessage<FileInput> = /*@__PURE__*/
-  messageDesc(file_drover_job_v1_job, 5);
+  messageDesc(file_drover_job_v1_job, 6);
 
 /**
  * A git working copy at a commit.
@@ -286,7 +328,7 @@ export type GitInput = Message<"drover.job.v1.GitInput"> & {
  * Use `create(GitInputSchema)` to create a new message.
  */
 export const GitInputSchema: GenMessage<GitInput> = /*@__PURE__*/
-  messageDesc(file_drover_job_v1_job, 6);
+  messageDesc(file_drover_job_v1_job, 7);
 
 /**
  * What to keep of the working folder.
@@ -314,7 +356,7 @@ export type OutputRule = Message<"drover.job.v1.OutputRule"> & {
  * Use `create(OutputRuleSchema)` to create a new message.
  */
 export const OutputRuleSchema: GenMessage<OutputRule> = /*@__PURE__*/
-  messageDesc(file_drover_job_v1_job, 7);
+  messageDesc(file_drover_job_v1_job, 8);
 
 /**
  * One process.
@@ -389,7 +431,7 @@ export type Step = Message<"drover.job.v1.Step"> & {
  * Use `create(StepSchema)` to create a new message.
  */
 export const StepSchema: GenMessage<Step> = /*@__PURE__*/
-  messageDesc(file_drover_job_v1_job, 8);
+  messageDesc(file_drover_job_v1_job, 9);
 
 /**
  * What became of a batch: the output of its lease.
@@ -434,7 +476,7 @@ export type BatchResult = Message<"drover.job.v1.BatchResult"> & {
  * Use `create(BatchResultSchema)` to create a new message.
  */
 export const BatchResultSchema: GenMessage<BatchResult> = /*@__PURE__*/
-  messageDesc(file_drover_job_v1_job, 9);
+  messageDesc(file_drover_job_v1_job, 10);
 
 /**
  * What became of a step.
@@ -494,7 +536,7 @@ export type StepResult = Message<"drover.job.v1.StepResult"> & {
  * Use `create(StepResultSchema)` to create a new message.
  */
 export const StepResultSchema: GenMessage<StepResult> = /*@__PURE__*/
-  messageDesc(file_drover_job_v1_job, 10);
+  messageDesc(file_drover_job_v1_job, 11);
 
 /**
  * A file that was kept.
@@ -525,7 +567,7 @@ export type Output = Message<"drover.job.v1.Output"> & {
  * Use `create(OutputSchema)` to create a new message.
  */
 export const OutputSchema: GenMessage<Output> = /*@__PURE__*/
-  messageDesc(file_drover_job_v1_job, 11);
+  messageDesc(file_drover_job_v1_job, 12);
 
 /**
  * How a process ended.
