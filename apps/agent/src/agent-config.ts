@@ -74,6 +74,10 @@ export const agentConfig = defineAppConfig({
           .boolean()
           .default(false)
           .describe('Take one lease, then leave and be forgotten by the server, for machines that are made for it.'),
+        boot_id_file: z
+          .string()
+          .optional()
+          .describe('File of a boot id that is new after every start, e.g. of a container; absent: the platform’s.'),
         leases_max: z.int().min(1).max(4_096).default(256).describe('Most attempts at once.'),
       })
       .prefault({}),

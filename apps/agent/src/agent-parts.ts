@@ -2,6 +2,8 @@ import type { SupervisedHome } from '@drover/agent-supervisor';
 import type { ContentStore } from '@drover/content-store';
 import type { AgentContribution, Clock, LeaseTypeAgentPart, Logger } from '@drover/lease-kit';
 import { agentPart as job } from '@drover/lease-type-job/lease-handler';
+import { agentPart as restart } from '@drover/lease-type-restart/lease-handler';
+import { agentPart as shutdown } from '@drover/lease-type-shutdown/lease-handler';
 import { loadAgentPart, type LoadedPart } from '@drover/lease-type-loader';
 import type { ProcessRunner } from '@drover/process-runner';
 import type { WorkspaceProvider } from '@drover/workspaces';
@@ -26,7 +28,11 @@ interface BuiltInPart {
 }
 
 /** What an agent can do without being told. */
-const builtIn: readonly BuiltInPart[] = [{ packageName: '@drover/lease-type-job', part: job }];
+const builtIn: readonly BuiltInPart[] = [
+  { packageName: '@drover/lease-type-job', part: job },
+  { packageName: '@drover/lease-type-restart', part: restart },
+  { packageName: '@drover/lease-type-shutdown', part: shutdown },
+];
 
 /**
  * The parts of an agent: the built-in ones, then those of the configured packages, which are looked for beside the app, then

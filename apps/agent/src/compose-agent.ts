@@ -7,7 +7,7 @@ import { GuardedSessionManager } from '@drover/grpc-streams';
 import type { ContentStore } from '@drover/content-store';
 import { createRemoteContentStore } from '@drover/content-store-remote';
 import { createLeaseAgent, type LeaseAgent, type LeaseAgentEvent } from '@drover/lease-agent';
-import { LeaseHandler, systemClock, type AgentContribution, type Logger } from '@drover/lease-kit';
+import { DroverError, LeaseHandler, systemClock, type AgentContribution, type Logger } from '@drover/lease-kit';
 import {
   createLeaseClient,
   createRotatingLeaseClient,
@@ -18,7 +18,7 @@ import { createLeaseTypes } from '@drover/lease-type-loader';
 import { createMachineFacts, type MachineFacts } from '@drover/machine-facts';
 import { createProcessRunner, type ProcessRunner } from '@drover/process-runner';
 import { createGitWorkspaceProvider } from '@drover/workspaces-git';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { container as rootContainer, type DependencyContainer, type InjectionToken } from 'tsyringe';
@@ -180,9 +180,27 @@ export function machineFacts(config: AgentConfig, logger: Logger): MachineFacts 
   const { file, interval } = config.facts;
   mkdirSync(config.state.dir, { recursive: true });
   return createMachineFacts(
-    { stateDir: config.state.dir, refreshMs: interval, ...(file === undefined ? {} : { factsFile: file }) },
+    {
+      stateDir: config.state.dir,
+      refreshMs: interval,
+      ...(file === undefined ? {} : { factsFile: file }),
+      ...bootIdOption(config),
+    },
     { logger },
   );
+}
+
+/** The boot id that a file tells. A file that is missing or empty is an error: a restart could not be proven. */
+function bootIdOption({ agent }: AgentConfig): { readonly bootId?: string } {
+  const { boot_id_file: path } = agent;
+  if (path === undefined) return {};
+  const bootId = readFileSync(path, 'utf8').trim();
+  if (bootId !== '' && bootId.length <= 128) return { bootId };
+  throw new DroverError({
+    code: 'BOOT_ID_INVALID',
+    advice: 'fix-input',
+    message: `agent.boot_id_file: ${path} has ${bootId.length} characters; allowed: 1 to 128, new after every start.`,
+  });
 }
 
 function blobTransport(

@@ -3,7 +3,7 @@ import { createGrpcTransport } from '@connectrpc/connect-node';
 import { GuardedSessionManager } from '@drover/grpc-streams';
 import { createRemoteContentStore } from '@drover/content-store-remote';
 import type { ContentStore } from '@drover/content-store';
-import { EnrolmentAdminService, FleetService, JobService } from '@drover/control-api';
+import { AgentTaskService, EnrolmentAdminService, FleetService, JobService } from '@drover/control-api';
 
 /** A server as the command line calls it. */
 export interface FleetClient extends Disposable {
@@ -11,6 +11,7 @@ export interface FleetClient extends Disposable {
   readonly jobs: Client<typeof JobService>;
   readonly fleet: Client<typeof FleetService>;
   readonly enrolment: Client<typeof EnrolmentAdminService>;
+  readonly agentTasks: Client<typeof AgentTaskService>;
   readonly content: ContentStore;
 }
 
@@ -48,6 +49,7 @@ export function createFleetClient({ url, token, ca, certificate }: FleetClientOp
     jobs: createClient(JobService, transport),
     fleet: createClient(FleetService, transport),
     enrolment: createClient(EnrolmentAdminService, transport),
+    agentTasks: createClient(AgentTaskService, transport),
     content: createRemoteContentStore({}, { transport }),
     [Symbol.dispose]: () => sessions.abort(),
   };

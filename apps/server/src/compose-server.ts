@@ -2,7 +2,7 @@ import 'reflect-metadata';
 import { changeFrom, registerAccessService } from '@drover/access';
 import { registerContentService } from '@drover/content-service';
 import type { LocalContentStore } from '@drover/content-store';
-import { registerControlService } from '@drover/control-service';
+import { registerAgentTaskService, registerControlService } from '@drover/control-service';
 import { registerEnrolmentAdminService, registerEnrolmentService } from '@drover/enrolment';
 import { JobPlanner, payloadTypeOf, TaskSource, type Logger, type ServerContribution } from '@drover/lease-kit';
 import { agentActsForItself, createLeaseServer, type LeaseServer } from '@drover/lease-server';
@@ -10,12 +10,21 @@ import type { DroverStore } from '@drover/lease-store';
 import { registerLeaseService } from '@drover/lease-transport';
 import type { LiveFleetPolicy } from '@drover/fleet-policy';
 import { createRpcHost, peerFrom, principalFrom, type RpcHost, type TlsMaterial } from '@drover/rpc-host';
+import { agentTraits } from '@drover/task-sources';
 import type { HandlerContext } from '@connectrpc/connect';
 import { container as rootContainer, instanceCachingFactory, type DependencyContainer } from 'tsyringe';
 import type { ServerAccess } from './server-access.ts';
 import type { ServerEnrolment } from './server-enrolment.ts';
 import type { ServerConfig } from './server-config.ts';
-import { ContentToken, EnrolmentToken, LeaseServerToken, LoggerToken, PolicyToken, StoreToken } from './tokens.ts';
+import {
+  AgentTaskKindsToken,
+  ContentToken,
+  EnrolmentToken,
+  LeaseServerToken,
+  LoggerToken,
+  PolicyToken,
+  StoreToken,
+} from './tokens.ts';
 
 /** What a server is composed of. */
 export interface ServerParts {
@@ -46,6 +55,10 @@ export function composeServer(config: ServerConfig, parts: ServerParts): Depende
     container.register<TaskSource>(TaskSource, { useValue: source });
     if (planner !== undefined) container.register<JobPlanner>(JobPlanner, { useValue: planner });
   }
+  const kinds = parts.leaseTypes.flatMap(({ source, agentTask }) =>
+    agentTask ? [[source.name, agentTask] as const] : [],
+  );
+  container.register(AgentTaskKindsToken, { useValue: new Map(kinds) });
 
   container.register(LeaseServerToken, { useFactory: instanceCachingFactory((c) => leaseServerFrom(c, config)) });
   return container;
@@ -115,6 +128,12 @@ export function createServerHost(
             const base = { principal: principalOf(context), signal: context.signal };
             return change === undefined ? base : { ...base, change };
           },
+        });
+        registerAgentTaskService(router, {
+          store,
+          kinds: container.resolve(AgentTaskKindsToken),
+          poolsOf: ({ agentId, description }) =>
+            agentTraits(agentId, description, container.resolve(PolicyToken).pools).pools,
         });
         registerContentService(router, { store: content, principalOf, logger });
       },

@@ -55,7 +55,7 @@ export async function runServer(
   await checkCredentials(config, store, signal);
   const enrolment = started.use(createServerEnrolment(config, { store, logger }));
   const access = started.use(createServerAccess(config, { store, logger, verifiers: [enrolment.verifier] }));
-  const { queue, signals } = store;
+  const { queue, signals, agentTasks } = store;
   const principal: Principal = { kind: 'service', id: 'fleet-policy' };
   const policy = started.use(createFleetPolicy({ store, principal, logger }));
   const leaseTypes = started.use(
@@ -66,8 +66,8 @@ export async function runServer(
         signals,
         rollouts: store.rollouts,
         sessions: store.sessions,
-        agentTasks: store.agentTasks,
         agentSettings: store.agentSettings,
+        agentTasks,
         blobs: content,
         clock: systemClock,
         logger: logger.child({ leaseType }),

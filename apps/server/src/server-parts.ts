@@ -3,6 +3,8 @@ import type { Clock, LeaseTypeServerPart, Logger, ServerContribution } from '@dr
 import type { DroverStore } from '@drover/lease-store';
 import { loadServerPart, type LoadedPart } from '@drover/lease-type-loader';
 import { serverPart as job } from '@drover/lease-type-job/task-source';
+import { serverPart as restart } from '@drover/lease-type-restart/task-source';
+import { serverPart as shutdown } from '@drover/lease-type-shutdown/task-source';
 import { serverPart as upgrade } from '@drover/lease-type-upgrade/task-source';
 import type { ServerConfig } from './server-config.ts';
 
@@ -25,7 +27,11 @@ interface BuiltInPart {
 }
 
 /** What a server has without being told, asked in this order and before all others: what keeps machines in order. */
-const builtInFirst: readonly BuiltInPart[] = [{ packageName: '@drover/lease-type-upgrade', part: upgrade }];
+const builtInFirst: readonly BuiltInPart[] = [
+  { packageName: '@drover/lease-type-shutdown', part: shutdown },
+  { packageName: '@drover/lease-type-restart', part: restart },
+  { packageName: '@drover/lease-type-upgrade', part: upgrade },
+];
 /** Asked after all others: jobs are the bulk of the work, and must not keep an agent from the rest. */
 const builtInLast: readonly BuiltInPart[] = [{ packageName: '@drover/lease-type-job', part: job }];
 

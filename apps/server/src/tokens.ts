@@ -1,7 +1,7 @@
 import type { InjectionToken } from 'tsyringe';
 import type { LocalContentStore } from '@drover/content-store';
 import type { LiveFleetPolicy } from '@drover/fleet-policy';
-import type { Logger } from '@drover/lease-kit';
+import type { AgentTaskKind, Logger } from '@drover/lease-kit';
 import type { LeaseServer } from '@drover/lease-server';
 import type { DroverStore } from '@drover/lease-store';
 import type { ServerEnrolment } from './server-enrolment.ts';
@@ -13,3 +13,7 @@ export const LoggerToken: InjectionToken<Logger> = Symbol.for('@drover/server/Lo
 export const PolicyToken: InjectionToken<LiveFleetPolicy> = Symbol.for('@drover/server/FleetPolicy');
 export const EnrolmentToken: InjectionToken<ServerEnrolment> = Symbol.for('@drover/server/Enrolment');
 export const LeaseServerToken: InjectionToken<LeaseServer> = Symbol.for('@drover/server/LeaseServer');
+/** What may be wanted of agents, by the name of its source. */
+export const AgentTaskKindsToken: InjectionToken<ReadonlyMap<string, AgentTaskKind>> = Symbol.for(
+  '@drover/server/AgentTaskKinds',
+);

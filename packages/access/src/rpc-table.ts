@@ -42,6 +42,11 @@ export const rpcTable: RpcTable = {
   },
   // An agent, there, is whoever proves a key; it gets nothing without a token or an operator's approval.
   'drover.enrolment.v1.EnrolmentService': { Enrol: byAgents, RenewCredential: byAgents },
+  'drover.control.v1.AgentTaskService': {
+    RequestAgentTasks: change('operator', 'agent-task.request', { scoped: true }),
+    ListAgentTasks: read('viewer', { scoped: true }),
+    WithdrawAgentTasks: change('operator', 'agent-task.withdraw', { scoped: true }),
+  },
   'drover.lease.v1.LeaseService': {
     OpenSession: byAgents,
     ExchangeLeases: byAgents,

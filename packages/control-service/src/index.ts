@@ -1,3 +1,4 @@
+export { registerAgentTaskService, type AgentTaskServiceDeps } from './agent-task-service.ts';
 export type { ControlServiceDeps, ControlServiceOptions } from './control-service-options.ts';
 export { registerControlService } from './control-service.ts';
 export { createJobSubmitter, type JobSubmitter, type JobSubmitterDeps } from './submit-jobs.ts';

@@ -33,6 +33,11 @@ const outcomes: Readonly<Record<AttemptOutcome, Outcome>> = {
   refused: Outcome.UNSPECIFIED,
 };
 
+/** An outcome as people and programs read it. */
+export function outcomeOnWire(outcome: AttemptOutcome): Outcome {
+  return outcomes[outcome];
+}
+
 /** What a lease's record does not hold. */
 export interface LeaseExtras {
   readonly logs?: readonly { readonly log: string; readonly sizeBytes: number; readonly complete: boolean }[];

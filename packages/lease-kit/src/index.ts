@@ -25,6 +25,7 @@ export {
   leaseTypeContract,
   leaseTypePartMark,
   type AgentContribution,
+  type AgentTaskKind,
   type LeaseTypeAgentPart,
   type LeaseTypePart,
   type LeaseTypePartMark,

@@ -1,3 +1,4 @@
+import type { Any } from '@bufbuild/protobuf/wkt';
 import type { ConfigIssue, ConfigSchema } from './config-schema.ts';
 import { DroverError } from './drover-error.ts';
 import type { JobPlanner } from './job-planner.ts';
@@ -21,11 +22,21 @@ export interface LeaseTypePartMark {
   readonly contract: number;
 }
 
+/** What people may want of single agents, where a source makes leases of that. */
+export interface AgentTaskKind {
+  /** Type name of the message that says what is wanted. */
+  readonly payloadType: string;
+  /** Throws a DroverError with advice `fix-input` for a message that is not right. */
+  check(payload: Any): void;
+}
+
 /** What a lease type brings to a server. It is disposed of, if it can be, after the server has stopped. */
 export interface ServerContribution extends Partial<AsyncDisposable> {
   readonly source: TaskSource;
   /** Absent: a submitted message of the lease type is one lease, as it is. */
   readonly planner?: JobPlanner;
+  /** What may be wanted of agents under the source's name. Absent: nothing. */
+  readonly agentTask?: AgentTaskKind;
 }
 
 /** What a lease type brings to an agent. It is disposed of, if it can be, after the agent has stopped. */

@@ -10,6 +10,8 @@ import { probeSystem, type ProbedFacts } from './system-probe.ts';
 export interface MachineFactsOptions {
   /** The folder whose disk is described. */
   readonly stateDir: string;
+  /** Differs after every start of the machine. Default: the platform's own, which in a container is that of its host. */
+  readonly bootId?: string;
   /** A file of `KEY=VALUE` lines whose facts come beside and in place of those of the machine. Absent: none. */
   readonly factsFile?: string;
   /** How often what is quick to read is read again. Default 1 min; at least 100 ms. */
@@ -188,7 +190,7 @@ class KeptFacts implements MachineFacts {
   }
 
   #describe(): DescribedMachine {
-    const quick = quickFacts({ files: this.#files, env: process.env });
+    const quick = quickFacts({ files: this.#files, env: process.env, bootId: this.#options.bootId });
     const probed = this.#probed;
     const gpus = probed?.gpus ?? [];
     const found = withoutEmpty({

@@ -23,12 +23,14 @@ export interface QuickFacts {
 export interface QuickFactsDeps {
   readonly files: SystemFiles;
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** In place of the platform's. */
+  readonly bootId?: string | undefined;
 }
 
 const families: Readonly<Record<string, string>> = { win32: 'windows', sunos: 'solaris' };
 
 /** Reads what takes no time: what Node knows, and small files of the kernel. */
-export function quickFacts({ files, env }: QuickFactsDeps): QuickFacts {
+export function quickFacts({ files, env, bootId = machineBootId() }: QuickFactsDeps): QuickFacts {
   const limits = cgroupLimits(files);
   const constrained = process.constrainedMemory();
   const ramBytes = Math.min(totalmem(), limits.ramBytes ?? Infinity, constrained > 0 ? constrained : Infinity);
@@ -37,7 +39,6 @@ export function quickFacts({ files, env }: QuickFactsDeps): QuickFacts {
   const processors = cpus();
   const cloud = cloudInstance(files);
   const hostName = hostname();
-  const bootId = machineBootId();
   const properties: Record<string, string | readonly string[] | undefined> = {
     os: platform(),
     OSFamily: families[platform()] ?? platform(),

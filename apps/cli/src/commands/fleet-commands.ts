@@ -7,6 +7,7 @@ import {
   type LeaseStatus,
 } from '@drover/control-api';
 import { styleText } from 'node:util';
+import { addAgentTaskCommands } from './agent-task-commands.ts';
 import {
   countOption,
   usingServer,
@@ -39,7 +40,7 @@ export function addFleetCommands(program: Command, context: CommandContext): voi
       200,
     );
 
-  limited(program.command('agents'))
+  const agents = limited(program.command('agents'))
     .description('the agents of the fleet')
     .action(async (options: ListOptions) => {
       await usingServer(options, context, async (client) => {
@@ -51,6 +52,7 @@ export function addFleetCommands(program: Command, context: CommandContext): voi
         );
       });
     });
+  addAgentTaskCommands(agents, context);
 
   limited(program.command('leases'))
     .description('the leases that wait or run, in the order in which they are assigned')

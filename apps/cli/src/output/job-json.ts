@@ -11,19 +11,22 @@ import {
 import { AnySchema, StructSchema, type Any } from '@bufbuild/protobuf/wkt';
 import { payloadTypeOf } from '@drover/lease-kit';
 import { BatchResultSchema, BatchSchema, JobSchema } from '@drover/lease-type-job';
+import { RestartSchema } from '@drover/lease-type-restart';
+import { ShutdownSchema } from '@drover/lease-type-shutdown';
 
 const structUrl = `type.googleapis.com/${StructSchema.typeName}`;
 
 /**
  * A message as JSON for programs: the protobuf JSON mapping, with fields that have their default value too. A packed message
- * whose type is neither a job's nor among `types` is shown as `{ "@type": …, "value": <base64> }`.
+ * whose type is neither of a built-in lease type nor among `types` is shown as `{ "@type": …, "value": <base64> }`.
  */
 export function jsonText<Desc extends DescMessage>(
   schema: Desc,
   message: MessageShape<Desc>,
   types: readonly DescMessage[] = [],
 ): string {
-  const registry = createMutableRegistry(JobSchema, BatchSchema, BatchResultSchema, StructSchema, ...types);
+  const own = [JobSchema, BatchSchema, BatchResultSchema, RestartSchema, ShutdownSchema, StructSchema];
+  const registry = createMutableRegistry(...own, ...types);
   const readable = withReadableAny(message, registry) as MessageShape<Desc>;
   const json = toJson(schema, readable, { registry, alwaysEmitImplicit: true });
   return JSON.stringify(json, (_, value: unknown) => unwrapped(value), 2);

@@ -1,0 +1,62 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+/**
+ * A process that plays a machine: it runs an agent, draws a boot id at every start, restarts at SIGUSR1 and switches itself
+ * off at SIGUSR2. How it comes back is its first argument: `new` boot id, `cut` (the same without a polite signal), `same` boot
+ * id, or `never`. Then a folder for its pid and its boot id, and the arguments of the agent.
+ */
+const [comesBack = 'new', dir = '', ...args] = process.argv.slice(2);
+const main = join(import.meta.dirname, '../main.ts');
+const bootIdFile = join(dir, 'boot-id');
+
+let agent: ChildProcess | undefined;
+let isOn = true;
+
+function boot(isNew: boolean): void {
+  if (isNew) writeFileSync(bootIdFile, `${randomUUID()}\n`);
+  const flags = ['--conditions=@drover/source', '--disable-warning=ExperimentalWarning'];
+  const child = spawn(process.execPath, [...flags, main, 'agent', `--agent-boot-id-file=${bootIdFile}`, ...args], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  agent = child;
+}
+
+/** As an init system does: a polite signal, then an end. */
+async function goDown(): Promise<void> {
+  const child = agent;
+  agent = undefined;
+  if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const exited = new Promise((resolve) => child.once('exit', resolve));
+  child.kill(comesBack === 'cut' ? 'SIGKILL' : 'SIGTERM');
+  const impatient = setTimeout(() => child.kill('SIGKILL'), 3_000);
+  await exited;
+  clearTimeout(impatient);
+}
+
+process.on('SIGUSR1', () => {
+  void goDown().then(() => {
+    if (isOn && comesBack !== 'never') boot(comesBack !== 'same');
+  });
+});
+process.on('SIGUSR2', () => {
+  void goDown().then(() => {
+    if (isOn && comesBack === 'same') boot(false);
+  });
+});
+process.on('SIGTERM', () => {
+  isOn = false;
+  void goDown().then(() => process.exit(0));
+});
+// The crash of an agent, which whoever supervises it starts again.
+process.on('SIGHUP', () => {
+  const child = agent;
+  child?.once('exit', () => boot(false));
+  child?.kill('SIGKILL');
+});
+
+writeFileSync(join(dir, 'pid'), String(process.pid));
+boot(true);
+setInterval(() => undefined, 1_000_000);
