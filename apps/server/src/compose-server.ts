@@ -16,6 +16,7 @@ import { container as rootContainer, instanceCachingFactory, type DependencyCont
 import type { ServerAccess } from './server-access.ts';
 import type { ServerEnrolment } from './server-enrolment.ts';
 import type { ServerConfig } from './server-config.ts';
+<<<<<<< HEAD
 import {
   AgentTaskKindsToken,
   ContentToken,
@@ -25,6 +26,9 @@ import {
   PolicyToken,
   StoreToken,
 } from './tokens.ts';
+=======
+import { AgentTaskKindsToken, ContentToken, LeaseServerToken, LoggerToken, PolicyToken, StoreToken } from './tokens.ts';
+>>>>>>> e17abab (docs: restart and shutdown)
 
 /** What a server is composed of. */
 export interface ServerParts {
