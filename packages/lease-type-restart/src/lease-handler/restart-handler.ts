@@ -2,7 +2,7 @@ import { create } from '@bufbuild/protobuf';
 import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import type { HandlerResult, LeaseHandler } from '@drover/lease-kit';
 import { createMachinePower, type MachinePowerOptions, type PowerOutcome } from '@drover/machine-power';
-import { RestartResultSchema, RestartSchema } from '../gen/drover/restart/v1/restart_pb.ts';
+import { RestartResultSchema, type RestartSchema } from '../gen/drover/restart/v1/restart_pb.ts';
 import { restartLeaseType } from '../restart-lease-type.ts';
 
 /** How this machine is restarted. */

@@ -1,7 +1,7 @@
 import { create } from '@bufbuild/protobuf';
 import type { LeaseHandler } from '@drover/lease-kit';
 import { createMachinePower, type MachinePowerOptions } from '@drover/machine-power';
-import { ShutdownResultSchema, ShutdownSchema } from '../gen/drover/shutdown/v1/shutdown_pb.ts';
+import { ShutdownResultSchema, type ShutdownSchema } from '../gen/drover/shutdown/v1/shutdown_pb.ts';
 import { shutdownLeaseType } from '../shutdown-lease-type.ts';
 
 /** How this machine is switched off. */
