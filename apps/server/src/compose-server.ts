@@ -16,7 +16,6 @@ import { container as rootContainer, instanceCachingFactory, type DependencyCont
 import type { ServerAccess } from './server-access.ts';
 import type { ServerEnrolment } from './server-enrolment.ts';
 import type { ServerConfig } from './server-config.ts';
-<<<<<<< HEAD
 import {
   AgentTaskKindsToken,
   ContentToken,
@@ -26,9 +25,6 @@ import {
   PolicyToken,
   StoreToken,
 } from './tokens.ts';
-=======
-import { AgentTaskKindsToken, ContentToken, LeaseServerToken, LoggerToken, PolicyToken, StoreToken } from './tokens.ts';
->>>>>>> e17abab (docs: restart and shutdown)
 
 /** What a server is composed of. */
 export interface ServerParts {
