@@ -397,7 +397,11 @@ describe('the fleet', () => {
     await agent(bench, 'other-os', 'windows');
     await agent(bench, 'no-handler', 'linux', { payloadTypes: [] });
     const busy = await agent(bench, 'busy');
-    await bench.store.sessions.recordCondition(busy, { condition: 'busy' }, context);
+    await bench.store.sessions.recordCondition(
+      busy,
+      { condition: 'busy', reason: { code: 'BUSY_IN_USE', message: 'somebody types' } },
+      context,
+    );
     await bench.store.sessions.endSession(await agent(bench, 'offline'), 'gone', context);
     const { leases } = await bench.fleet.explainJob({ jobId });
     const codes = Object.fromEntries(
@@ -410,6 +414,10 @@ describe('the fleet', () => {
       busy: 'BUSY',
       offline: 'NO_SESSION',
     });
+    const busyOne = leases[0]!.agents.find(({ agentId }) => agentId === 'busy');
+    expect(busyOne?.message).toMatch(/: somebody types$/);
+    const listed = (await bench.fleet.listAgents({})).agents.find(({ agentId }) => agentId === 'busy');
+    expect(listed?.conditionReason).toMatchObject({ code: 'BUSY_IN_USE', message: 'somebody types' });
   });
 
   test('says when nobody could ever take a lease, and who refused it before', async () => {
