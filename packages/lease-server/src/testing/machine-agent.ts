@@ -46,6 +46,8 @@ export interface MachineAgentOptions {
   readonly journal?: ReadonlyMap<string, JournalledAttempt<WireAgentLease>>;
   /** Why an offer is refused; undefined: it is taken. */
   readonly refusal?: (lease: WireServerLease) => { readonly code: string; readonly message: string } | undefined;
+  /** It answers no offer. */
+  readonly holdsOffers?: boolean;
   /** Called when a handler starts. */
   readonly started?: (lease: WireServerLease) => void;
 }
@@ -225,6 +227,7 @@ export class MachineAgent {
   }
 
   #consider(key: AttemptKey): void {
+    if (this.#options.holdsOffers === true) return;
     const lease = this.seen.get(keyString(key))!;
     const refusal = this.#options.refusal?.(lease);
     if (refusal === undefined) return this.dispatch({ type: 'considered', key, cutOff: 'go-on' });
