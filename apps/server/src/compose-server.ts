@@ -4,6 +4,7 @@ import { registerContentService } from '@drover/content-service';
 import type { LocalContentStore } from '@drover/content-store';
 import { registerAgentTaskService, registerControlService } from '@drover/control-service';
 import { registerEnrolmentAdminService, registerEnrolmentService } from '@drover/enrolment';
+import { registerControlService, registerUpgradeService } from '@drover/control-service';
 import { JobPlanner, payloadTypeOf, TaskSource, type Logger, type ServerContribution } from '@drover/lease-kit';
 import { agentActsForItself, createLeaseServer, type LeaseServer } from '@drover/lease-server';
 import type { DroverStore } from '@drover/lease-store';
@@ -135,6 +136,7 @@ export function createServerHost(
           poolsOf: ({ agentId, description }) =>
             agentTraits(agentId, description, container.resolve(PolicyToken).pools).pools,
         });
+        registerUpgradeService(router, { store, blobs: content, principalOf });
         registerContentService(router, { store: content, principalOf, logger });
       },
     },

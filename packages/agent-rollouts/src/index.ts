@@ -9,3 +9,4 @@ export {
   type RolloutBundle,
 } from './rollout.ts';
 export { bundleFor, canTake, hasArrived, ringsOf, rolloutPercentile } from './rollout-rings.ts';
+export { rolloutStanding, type RolloutStanding } from './rollout-standing.ts';

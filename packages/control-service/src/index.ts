@@ -2,3 +2,4 @@ export { registerAgentTaskService, type AgentTaskServiceDeps } from './agent-tas
 export type { ControlServiceDeps, ControlServiceOptions } from './control-service-options.ts';
 export { registerControlService } from './control-service.ts';
 export { createJobSubmitter, type JobSubmitter, type JobSubmitterDeps } from './submit-jobs.ts';
+export { registerUpgradeService, type UpgradeServiceDeps } from './upgrade-service.ts';
