@@ -1,3 +1,4 @@
+import { duration } from '@drover/app-config';
 import { messageOf } from '@drover/lease-kit';
 import { isLoopback } from '@drover/app-config';
 import type { Command } from 'commander';
@@ -92,6 +93,15 @@ function checkServerUrl(text: string, plaintext: boolean): string {
 /** The command line is wrong: exit code `usage`. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';
+}
+
+/** A duration of an option, such as `30s` or `5min`, in milliseconds. */
+export function durationOption(name: string): (text: string) => number {
+  return (text) => {
+    const parsed = duration().safeParse(text);
+    if (parsed.success) return parsed.data;
+    throw new UsageError(`${name} is ${JSON.stringify(text)}; it ${parsed.error.issues[0]!.message}`);
+  };
 }
 
 /** A whole number of an option, within bounds. */

@@ -3,7 +3,7 @@ import { createGrpcTransport } from '@connectrpc/connect-node';
 import { GuardedSessionManager } from '@drover/grpc-streams';
 import { createRemoteContentStore } from '@drover/content-store-remote';
 import type { ContentStore } from '@drover/content-store';
-import { AgentTaskService, EnrolmentAdminService, FleetService, JobService } from '@drover/control-api';
+import { AgentTaskService, EnrolmentAdminService, FleetService, JobService, UpgradeService } from '@drover/control-api';
 
 /** A server as the command line calls it. */
 export interface FleetClient extends Disposable {
@@ -12,6 +12,7 @@ export interface FleetClient extends Disposable {
   readonly fleet: Client<typeof FleetService>;
   readonly enrolment: Client<typeof EnrolmentAdminService>;
   readonly agentTasks: Client<typeof AgentTaskService>;
+  readonly upgrades: Client<typeof UpgradeService>;
   readonly content: ContentStore;
 }
 
@@ -50,6 +51,7 @@ export function createFleetClient({ url, token, ca, certificate }: FleetClientOp
     fleet: createClient(FleetService, transport),
     enrolment: createClient(EnrolmentAdminService, transport),
     agentTasks: createClient(AgentTaskService, transport),
+    upgrades: createClient(UpgradeService, transport),
     content: createRemoteContentStore({}, { transport }),
     [Symbol.dispose]: () => sessions.abort(),
   };

@@ -2,6 +2,7 @@ import tab from '@bomb.sh/tab/commander';
 import { Command } from 'commander';
 import type { CommandContext } from './command-context.ts';
 import { addEnrolmentCommands } from './commands/enrolment-commands.ts';
+import { addBundleCommands } from './commands/bundle-commands.ts';
 import { addFleetCommands } from './commands/fleet-commands.ts';
 import { addJobCommands } from './commands/job-commands.ts';
 import { addSubmitCommand } from './commands/submit-command.ts';
@@ -16,12 +17,15 @@ export async function createProgram(context: CommandContext, argv: readonly stri
   const program = new Command('drover')
     .description('Leases work to a fleet of machines.')
     .version(version)
+    // What stands behind the name of an inner command belongs to that one.
+    .enablePositionalOptions()
     .exitOverride();
   addUpCommand(program, context);
   addJobCommands(program, context);
   addSubmitCommand(program, context);
   addFleetCommands(program, context);
   addEnrolmentCommands(program, context);
+  addBundleCommands(program, context);
   program.addCommand(await appCommand('server', 'run a server', argv));
   program.addCommand(await appCommand('agent', 'run an agent on this machine', argv));
   for (const command of [program, ...allCommands(program)]) {

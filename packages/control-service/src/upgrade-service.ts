@@ -99,7 +99,12 @@ export function registerUpgradeService(router: ConnectRouter, deps: UpgradeServi
     haltRollout: ({ channel, reason }, context) =>
       unary(context, async (call) => {
         if (Buffer.byteLength(reason) > reasonBytesMax) {
-          throw inputInvalid('INVALID_REASON', 'reason', `${Buffer.byteLength(reason)} bytes`, `at most ${reasonBytesMax}`);
+          throw inputInvalid(
+            'INVALID_REASON',
+            'reason',
+            `${Buffer.byteLength(reason)} bytes`,
+            `at most ${reasonBytesMax}`,
+          );
         }
         const message = reason === '' ? 'halted by an operator' : reason;
         const change: RolloutChange = { kind: 'halt', reason: { code: 'HALTED_BY_OPERATOR', message } };
@@ -127,7 +132,12 @@ class UpgradeRpcs {
   async start(request: StartRolloutRequest, call: StoreContext): Promise<Rollout> {
     const { signatures, channel, allowDowngrade } = request;
     if (signatures.length < 1 || signatures.length > rolloutLimits.bundlesMax) {
-      throw inputInvalid('ROLLOUT_INVALID', 'signatures', String(signatures.length), `1 to ${rolloutLimits.bundlesMax}`);
+      throw inputInvalid(
+        'ROLLOUT_INVALID',
+        'signatures',
+        String(signatures.length),
+        `1 to ${rolloutLimits.bundlesMax}`,
+      );
     }
     const statements = signatures.map((signature) => ({ signature, ...readBundleStatement(signature) }));
     const { version } = statements[0]!;
@@ -140,9 +150,11 @@ class UpgradeRpcs {
         channel,
         rolloutId: randomUUID(),
         version,
-        bundles: statements.map(
-          ({ platform, digest, signature }): RolloutBundle => ({ platform, ...digest, signature }),
-        ),
+        bundles: statements.map(({ platform, digest, signature }): RolloutBundle => ({
+          platform,
+          ...digest,
+          signature,
+        })),
         rings: request.rings.length === 0 ? ringsDefault : request.rings,
         soakMs: msOf(request.soak) ?? 0,
         atOnceMax: request.atOnceMax === 0 ? atOnceDefault : request.atOnceMax,

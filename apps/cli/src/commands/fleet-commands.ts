@@ -19,6 +19,7 @@ import {
 import { callOptions } from '../fleet-client.ts';
 import { jsonText } from '../output/job-json.ts';
 import { printable, tableText } from '../output/print-table.ts';
+import { addUpgradeCommands } from './upgrade-commands.ts';
 import { ago, bytesText, conditionWord, leaseStateWord, shortId } from '../output/words.ts';
 
 /** Stands for all agents together in an explanation. */
@@ -53,6 +54,8 @@ export function addFleetCommands(program: Command, context: CommandContext): voi
       });
     });
   addAgentTaskCommands(agents, context);
+
+  addUpgradeCommands(agents, context);
 
   limited(program.command('leases'))
     .description('the leases that wait or run, in the order in which they are assigned')
