@@ -17,7 +17,7 @@ interface SignatureOptions {
   readonly signature?: string;
 }
 interface KeysOptions extends SignatureOptions {
-  readonly key: readonly string[];
+  readonly key?: readonly string[];
   readonly json?: boolean;
 }
 
@@ -123,19 +123,17 @@ export function addBundleCommands(program: Command, context: CommandContext): vo
 
 function withKeys(command: Command): Command {
   return command
-    .option(
-      '--key <public key>',
-      'a key that is trusted, ed25519:BASE64; repeatable',
-      (key, keys: string[]) => [...keys, key],
-      [],
-    )
+    .option('--key <public key>', 'a key that is trusted, ed25519:BASE64; repeatable', (key, keys: string[] = []) => [
+      ...keys,
+      key,
+    ])
     .option('--signature <file>', 'the signature document; default BUNDLE.sig.json');
 }
 
 async function verified(bundle: string, options: KeysOptions, context: CommandContext): Promise<BundleStatement> {
   const { checkBundleStatement, parseTrustedKey, unpackBundle, verifyBundleSignature } =
     await import('@drover/agent-bundles');
-  const keys: TrustedKey[] = options.key.map(parseTrustedKey);
+  const keys: TrustedKey[] = (options.key ?? []).map(parseTrustedKey);
   const statement = verifyBundleSignature(await readText(signatureFile(bundle, options)), keys);
   const { version, platform } = statement;
   checkBundleStatement(statement, { version, platform, digest: await digestOfFile(bundle), allowDowngrade: true });

@@ -34,7 +34,7 @@ interface ChannelOptions extends ServerOptions {
   readonly wait?: boolean;
 }
 interface StartOptions extends ChannelOptions {
-  readonly bundle: readonly string[];
+  readonly bundle?: readonly string[];
   readonly rings?: readonly number[];
   readonly soak?: number;
   readonly atOnce?: number;
@@ -56,7 +56,7 @@ export function addUpgradeCommands(agents: Command, context: CommandContext): vo
 
   const upgrade = waits(withChannel(agents.command('upgrade')))
     .description('roll a version out to the agents of a channel, ring by ring')
-    .option('--bundle <file>', 'the archive, its signature beside it; repeatable, one for each platform', collect, [])
+    .option('--bundle <file>', 'the archive, its signature beside it; repeatable, one for each platform', collect)
     .option('--rings <percentages>', 'e.g. 1%,10%,50%,100%, which is the default', ringsOption)
     .option('--soak <duration>', 'how long a ring must be done before the next; default 0s', durationOption('--soak'))
     .option('--at-once <count>', 'most agents at once; default 10', countOption('--at-once', 1, 1_000))
@@ -69,10 +69,11 @@ export function addUpgradeCommands(agents: Command, context: CommandContext): vo
     .enablePositionalOptions()
     .action(async (options: StartOptions) => {
       const channel = channelOf(options);
-      if (options.bundle.length === 0) throw new UsageError('--bundle FILE is missing');
+      const { bundle } = options;
+      if (bundle === undefined) throw new UsageError('--bundle FILE is missing');
       await usingServer(options, context, async (client) => {
         const signatures: string[] = [];
-        for (const file of options.bundle) {
+        for (const file of bundle) {
           signatures.push(await readText(`${file}.sig.json`));
           const digest = await digestOfFile(file);
           await client.content.write(digest, () => createReadStream(file), { signal: context.signal });
@@ -194,7 +195,7 @@ function channelOf({ channel }: ChannelOptions): string {
   return channel;
 }
 
-function collect(text: string, before: readonly string[]): string[] {
+function collect(text: string, before: readonly string[] = []): string[] {
   return [...before, text];
 }
 
