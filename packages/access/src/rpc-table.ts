@@ -46,6 +46,7 @@ export const rpcTable: RpcTable = {
     RequestAgentTasks: change('operator', 'agent-task.request', { scoped: true }),
     ListAgentTasks: read('viewer', { scoped: true }),
     WithdrawAgentTasks: change('operator', 'agent-task.withdraw', { scoped: true }),
+  },
   'drover.control.v1.UpgradeService': {
     StartRollout: change('operator', 'rollout.start'),
     ListRollouts: read('viewer'),
