@@ -1,5 +1,5 @@
 import type { BundleStatement, TrustedKey } from '@drover/agent-bundles';
-import { formatDigest, type Digest } from '@drover/content-store';
+import { digestOfStream, formatDigest, type Digest } from '@drover/content-store';
 import { DroverError, messageOf } from '@drover/lease-kit';
 import type { Command } from 'commander';
 import { createReadStream } from 'node:fs';
@@ -147,7 +147,6 @@ function signatureFile(bundle: string, { signature }: SignatureOptions): string 
 
 /** The digest of a file. Throws `FILE_UNREADABLE`. */
 export async function digestOfFile(file: string): Promise<Digest> {
-  const { digestOfStream } = await import('@drover/content-store');
   return digestOfStream(createReadStream(file)).catch((error: unknown) => {
     throw fileError('the bundle cannot be read', file, error);
   });
