@@ -19,6 +19,7 @@ export interface AppLayout {
 export const appLayouts: Readonly<Record<string, AppLayout>> = {
   server: { name: 'drover-server', package: '@drover/server', entry: 'dist/main.js' },
   agent: { name: 'drover-agent', package: '@drover/agent', entry: 'dist/main.js' },
+  supervisor: { name: 'drover-supervisor', package: '@drover/supervisor', entry: 'dist/main.js' },
   cli: { name: 'drover', package: '@drover/cli', entry: 'dist/main.js' },
 };
 

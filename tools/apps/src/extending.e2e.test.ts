@@ -26,7 +26,8 @@ test(
     chmodSync(dir, 0o711);
     const prepared = parts.use(await prepareBuild(signal));
     const apps = join(dir, 'apps');
-    for (const app of Object.values(appLayouts)) {
+    for (const name of ['server', 'agent', 'cli']) {
+      const app = appLayouts[name]!;
       await buildApp(app, { ...prepared, folder: join(apps, app.name), signal });
     }
     const modules = join(dir, 'modules');
