@@ -74,7 +74,7 @@ export function followProcess(spawned: SpawnedProcess, deps: FollowProcessDeps, 
     onLimit: end,
   });
   const cancel = (reason: string) => end({ kind: 'cancelled', reason });
-  const onAbort = () => cancel(signal.reason instanceof Error ? signal.reason.message : String(signal.reason));
+  const onAbort = () => cancel(textOf(signal.reason));
 
   child.once('exit', (exitCode, exitSignal) => {
     exit = exitSignal === null ? { exitCode: exitCode ?? 0 } : { signal: exitSignal };
@@ -157,4 +157,10 @@ export function followProcess(spawned: SpawnedProcess, deps: FollowProcessDeps, 
     result: done.promise,
     cancel,
   };
+}
+
+/** What an abort signal says: the message of its reason, where that has one. */
+function textOf(reason: unknown): string {
+  const message: unknown = (reason as { readonly message?: unknown } | undefined)?.message;
+  return typeof message === 'string' ? message : String(reason);
 }
