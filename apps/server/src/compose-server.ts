@@ -6,6 +6,7 @@ import { registerAgentTaskService, registerControlService, registerUpgradeServic
 import { registerEnrolmentAdminService, registerEnrolmentService } from '@drover/enrolment';
 import { JobPlanner, payloadTypeOf, TaskSource, type Logger, type ServerContribution } from '@drover/lease-kit';
 import { agentActsForItself, createLeaseServer, type LeaseServer } from '@drover/lease-server';
+import type { SecretSealer } from '@drover/lease-secrets';
 import type { DroverStore } from '@drover/lease-store';
 import { registerLeaseService } from '@drover/lease-transport';
 import type { LiveFleetPolicy } from '@drover/fleet-policy';
@@ -23,6 +24,7 @@ import {
   LeaseServerToken,
   LoggerToken,
   PolicyToken,
+  SecretsToken,
   StoreToken,
 } from './tokens.ts';
 
@@ -35,6 +37,8 @@ export interface ServerParts {
   readonly policy: LiveFleetPolicy;
   /** How the server knows its agents. */
   readonly enrolment: ServerEnrolment;
+  /** Absent: no job may have secrets. */
+  readonly secrets?: SecretSealer | undefined;
   /** What the lease types bring, in the order in which their sources are asked. */
   readonly leaseTypes: readonly ServerContribution[];
 }
@@ -48,6 +52,7 @@ export function composeServer(config: ServerConfig, parts: ServerParts): Depende
   container.register(StoreToken, { useValue: parts.store });
   container.register(ContentToken, { useValue: parts.content });
   container.register(LoggerToken, { useValue: parts.logger });
+  if (parts.secrets !== undefined) container.register(SecretsToken, { useValue: parts.secrets });
   container.register(PolicyToken, { useValue: parts.policy });
   container.register(EnrolmentToken, { useValue: parts.enrolment });
 
@@ -77,9 +82,14 @@ function leaseServerFrom(c: DependencyContainer, config: ServerConfig): LeaseSer
       policy: c.resolve(PolicyToken),
       judge: (output) => planners.find(({ outputType }) => outputType === payloadTypeOf(output))?.succeeded(output),
       blobs: c.resolve(ContentToken),
+      ...secretsOf(c),
       logger: c.resolve(LoggerToken),
     },
   );
+}
+
+function secretsOf(c: DependencyContainer): { readonly secrets?: SecretSealer } {
+  return c.isRegistered(SecretsToken) ? { secrets: c.resolve(SecretsToken) } : {};
 }
 
 /** The one port of a server: leases for agents, control for people, blobs for both. */
@@ -115,6 +125,7 @@ export function createServerHost(
           planners: container.resolveAll<JobPlanner>(JobPlanner),
           placement: server.placement,
           blobs: content,
+          ...secretsOf(container),
           principalOf,
           logger,
         });

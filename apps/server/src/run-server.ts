@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { DependencyContainer } from 'tsyringe';
 import { composeServer, createServerHost } from './compose-server.ts';
 import { openStore } from './open-store.ts';
+import { openSecretSealer } from './secret-keys.ts';
 import { checkCredentials, checkDevelopment, createServerAccess } from './server-access.ts';
 import type { ServerConfig } from './server-config.ts';
 import { createServerEnrolment } from './server-enrolment.ts';
@@ -74,12 +75,14 @@ export async function runServer(
       }),
     }),
   );
+  const secrets = await openSecretSealer(config, embedded !== undefined);
   const container = composeServer(config, {
     store,
     content,
     logger,
     policy,
     enrolment,
+    secrets,
     leaseTypes: leaseTypes.contributions,
   });
   extend?.(container);

@@ -106,6 +106,17 @@ export const serverConfig = defineAppConfig({
           .describe('Most bytes of blobs; what was used least recently goes.'),
       })
       .prefault({}),
+    secrets: z
+      .strictObject({
+        key_file: z
+          .string()
+          .optional()
+          .describe(
+            'File of the keys that seal secrets of jobs: 32 random bytes as base64, one a line, the first one seals. One for all ' +
+              'servers of a fleet. Absent means one that is made in state.dir, for the embedded Postgres alone.',
+          ),
+      })
+      .prefault({}),
     sessions: z
       .strictObject({
         heartbeat: duration().default(20_000).describe('How long an agent may be silent before it sends a heartbeat.'),

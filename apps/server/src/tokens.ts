@@ -1,3 +1,4 @@
+import type { SecretSealer } from '@drover/lease-secrets';
 import type { InjectionToken } from 'tsyringe';
 import type { LocalContentStore } from '@drover/content-store';
 import type { LiveFleetPolicy } from '@drover/fleet-policy';
@@ -17,3 +18,4 @@ export const LeaseServerToken: InjectionToken<LeaseServer> = Symbol.for('@drover
 export const AgentTaskKindsToken: InjectionToken<ReadonlyMap<string, AgentTaskKind>> = Symbol.for(
   '@drover/server/AgentTaskKinds',
 );
+export const SecretsToken: InjectionToken<SecretSealer> = Symbol.for('@drover/server/SecretSealer');

@@ -60,6 +60,7 @@ export const rpcTable: RpcTable = {
     ExchangeLeases: byAgents,
     PollLeases: byAgents,
     AppendLog: byAgents,
+    FetchSecrets: byAgents,
   },
   // A digest cannot be guessed: who knows one has the blob, or was told of it by a job that he may see.
   'build.bazel.remote.execution.v2.ContentAddressableStorage': {

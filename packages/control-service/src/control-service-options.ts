@@ -2,6 +2,7 @@ import type { HandlerContext } from '@connectrpc/connect';
 import type { BlobPins, ContentStore } from '@drover/content-store';
 import type { Clock, JobPlanner, Logger, Principal } from '@drover/lease-kit';
 import type { PoolDefinition } from '@drover/lease-matching';
+import type { SecretSealer } from '@drover/lease-secrets';
 import type { JobStore, LogStore, SessionStore, StoreSignals } from '@drover/lease-store';
 import type { ImmediatePlacement } from '@drover/task-sources';
 
@@ -33,6 +34,8 @@ export interface ControlServiceDeps {
   readonly principalOf: (context: HandlerContext) => Principal;
   /** Binds new leases to agents of this process at once. Absent: they wait and are claimed. */
   readonly placement?: ImmediatePlacement;
+  /** Seals the secrets of jobs. Absent: a job with secrets is refused with SECRETS_UNAVAILABLE. */
+  readonly secrets?: Pick<SecretSealer, 'seal'>;
   /** Where large payloads and outputs are. Absent: a payload is limited by the store's rows. */
   readonly blobs?: ContentStore & BlobPins;
   /** Default: that of the process. */

@@ -20,6 +20,7 @@ import type { JobDraft, StoreContext, SubmittedJob } from '@drover/lease-store';
 import { leasePinOwner, payloadPinMs, withReferencedPayload } from '@drover/task-sources';
 import type { ControlServiceDeps, ControlServiceOptions } from './control-service-options.ts';
 import { inputInvalid } from './input-errors.ts';
+import { sealerFor } from './seal-secrets.ts';
 import { SubmitBatcher, type StoredSubmission } from './submit-batcher.ts';
 import { uuidV7 } from './uuid-v7.ts';
 
@@ -36,7 +37,10 @@ const unplanned: Pick<PlannedLease, 'runLimitMs' | 'cancelGraceMs' | 'retry'> = 
 };
 
 /** What a submitter works with; as in the deps of the service. */
-export type JobSubmitterDeps = Pick<ControlServiceDeps, 'planners' | 'placement' | 'blobs' | 'clock' | 'logger'> & {
+export type JobSubmitterDeps = Pick<
+  ControlServiceDeps,
+  'planners' | 'placement' | 'blobs' | 'secrets' | 'clock' | 'logger'
+> & {
   readonly store: Pick<ControlServiceDeps['store'], 'jobs' | 'signals'>;
 };
 
@@ -63,6 +67,8 @@ interface PlannedJob {
   readonly submission: JobSubmission;
   readonly jobId: string;
   readonly drafts: readonly LeaseDraft[];
+  /** Sealed secrets by lease. */
+  readonly sealed: ReadonlyMap<string, Uint8Array>;
 }
 
 /** What can be bound to a waiting agent is bound in the same commit. */
@@ -104,7 +110,9 @@ class BatchingJobSubmitter implements JobSubmitter {
           priority: submission.priority,
           leases: drafts.map((draft) => {
             const bindTo = reservation?.bindings.get(draft.leaseId);
-            return bindTo === undefined ? { draft, jobId } : { draft, jobId, bindTo };
+            const secrets = job.sealed.get(draft.leaseId);
+            const entry = secrets === undefined ? { draft, jobId } : { draft, jobId, secrets };
+            return bindTo === undefined ? entry : { ...entry, bindTo };
           }),
         };
       });
@@ -166,11 +174,17 @@ class BatchingJobSubmitter implements JobSubmitter {
       throw inputInvalid('TOO_MANY_LEASES', where, `it becomes ${leases.length} leases`, `1 to ${leasesMax}`);
     }
     const nowMs = this.#clock.wallMs();
+    const seal = sealerFor(submission, leases, planner !== undefined, where, this.#deps.secrets);
+    const sealed = new Map<string, Uint8Array>();
     const drafts = leases.map((lease) => {
       checkRequirements(lease.requirements);
-      return { ...lease, leaseId: uuidV7(nowMs), priority, source, submitter };
+      const leaseId = uuidV7(nowMs);
+      const secrets = seal(leaseId, lease);
+      if (secrets !== undefined) sealed.set(leaseId, secrets);
+      const { secrets: _, ...planned } = lease;
+      return { ...planned, leaseId, priority, source, submitter };
     });
-    return { submission, jobId: randomUUID(), drafts };
+    return { submission, jobId: randomUUID(), drafts, sealed };
   }
 
   /** Puts large payloads into the content store and pins them; adds the owners of the pins to `pinned`. */

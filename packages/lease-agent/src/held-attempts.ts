@@ -1,5 +1,5 @@
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
-import { messageOf, type Clock, type Logger, type StopReason } from '@drover/lease-kit';
+import { delay, isRetryable, messageOf, type Clock, type Logger, type StopReason } from '@drover/lease-kit';
 import {
   AttemptFolder,
   folderNameOf,
@@ -12,6 +12,7 @@ import {
   type ProgressBoard,
 } from '@drover/lease-handlers';
 import { AgentLeaseSchema, ServerLeaseSchema, type AgentLease, type ServerLease } from '@drover/lease-protocol';
+import { SecretMask } from '@drover/lease-secrets';
 import {
   keyString,
   type AgentEvent,
@@ -39,6 +40,10 @@ interface HeldAttempt {
   folder: AttemptFolder | undefined;
   logs: AttemptLogs | undefined;
   running: RunningAttempt | undefined;
+  /** Once they were asked for. */
+  secrets: Promise<ReadonlyMap<string, Uint8Array>> | undefined;
+  /** Once they are known. */
+  mask: SecretMask | undefined;
   /** A stop that came before the handler was started. */
   stop: StopReason | undefined;
   cancelMessage: string;
@@ -66,6 +71,8 @@ export interface HeldAttemptsDeps extends OutcomeDeps {
   readonly unhealthy: () => { readonly message: string } | undefined;
   /** Hands an event to the machine. */
   readonly post: (event: AgentEvent<AgentLease>) => void;
+  /** Asks the server for the secrets of a lease. Throws what it says; SESSION_NONE while there is no session. */
+  readonly fetchSecrets: (key: AttemptKey, signal: AbortSignal) => Promise<ReadonlyMap<string, Uint8Array>>;
   /** Keeps an end on disk whose logs are still on their way. */
   readonly keepEnd: (key: AttemptKey, report: Uint8Array) => Promise<void>;
   readonly emit: (event: LeaseAgentEvent) => void;
@@ -78,6 +85,8 @@ export interface HeldAttemptsDeps extends OutcomeDeps {
 
 /** Most attempts that are read before they are offered; the bound stands in the proto. */
 const foreseenMax = 16;
+/** Between two calls for secrets that no server answers. */
+const secretsRetryMs = 500;
 
 /** Why the server cancels a lease whose own time is over. */
 const leaseTimedOut = 'LEASE_TIMED_OUT';
@@ -190,6 +199,7 @@ export class HeldAttempts {
     const { uploader } = this.#deps;
     one.folder ??= new AttemptFolder(this.#deps.attemptsPath, key, true);
     one.logs = uploader.open(key, one.folder);
+    if (one.folder.mayHoldSecrets) this.#withhold(one, one.logs);
     try {
       await uploader.adopt(one.logs, one.folder);
     } catch (error) {
@@ -302,6 +312,41 @@ export class HeldAttempts {
     this.#deps.post({ type: 'considered', key: one.key, cutOff: work.handler.type.cutOff });
   }
 
+  /** The secrets of an attempt's lease, asked for once. They are blotted out from then on. */
+  async #secretsOf(one: HeldAttempt): Promise<ReadonlyMap<string, Uint8Array>> {
+    one.secrets ??= this.#fetchSecrets(one).catch((error: unknown) => {
+      one.secrets = undefined;
+      throw error;
+    });
+    return one.secrets;
+  }
+
+  async #fetchSecrets(one: HeldAttempt): Promise<ReadonlyMap<string, Uint8Array>> {
+    const { clock, signal } = this.#deps;
+    for (;;) {
+      try {
+        const found = await this.#deps.fetchSecrets(one.key, signal);
+        one.mask = new SecretMask(found.values());
+        // Marked before the handler has them: whatever ends this process, the next one knows.
+        if (found.size > 0) one.folder?.markSecret();
+        one.logs?.mask(one.mask);
+        return found;
+      } catch (error) {
+        if (signal.aborted || one.forgotten || !isRetryable(error)) throw error;
+      }
+      await delay(clock, secretsRetryMs, signal);
+    }
+  }
+
+  /** Shows nothing of what an earlier process left before it is known what must not show. */
+  #withhold(one: HeldAttempt, logs: AttemptLogs): void {
+    logs.withhold();
+    this.#secretsOf(one).catch((error: unknown) => {
+      this.#deps.logger.warn({ ...one.key, err: error }, 'logs that may hold secrets are not carried to the server');
+      void logs.abandon();
+    });
+  }
+
   #refuse(key: AttemptKey, one: HeldAttempt | undefined, why: Unreadable): void {
     if (one) this.#release(one);
     this.#deps.emit({ type: 'attempt-refused', ...key, code: why.code });
@@ -341,7 +386,8 @@ export class HeldAttempts {
         logger,
         folder: one.folder,
         logs: one.logs,
-        onProgress: (percent, message) => progress.report(key, percent, message),
+        onProgress: (percent, message) => progress.report(key, percent, one.mask?.blotText(message) ?? message),
+        secrets: () => this.#secretsOf(one),
         onGoingDown: () => {
           one.goingDown = true;
           this.#deps.post({ type: 'going-down', key });
@@ -366,7 +412,10 @@ export class HeldAttempts {
   #ended(one: HeldAttempt, report: AttemptReport): void {
     const { key } = one;
     // An attempt that was stopped before it could be resumed has nothing better to say than that.
-    const told = report.outcome === 'lost' && !one.running && one.stop ? reportFromStop(one.stop) : report;
+    const said = report.outcome === 'lost' && !one.running && one.stop ? reportFromStop(one.stop) : report;
+    const { reason } = said;
+    const told =
+      one.mask && reason ? { ...said, reason: { ...reason, message: one.mask.blotText(reason.message) } } : said;
     const code = told.reason?.code;
     this.#deps.emit({ type: 'attempt-ended', ...key, outcome: told.outcome, ...(code === undefined ? {} : { code }) });
     const entry = smallOutcomeEntry(key, told, this.#deps);
@@ -434,6 +483,8 @@ function held(key: AttemptKey, entry: ServerLease | undefined, proven: ProvenAtt
     folder: undefined,
     logs: undefined,
     running: undefined,
+    secrets: undefined,
+    mask: undefined,
     stop: undefined,
     cancelMessage: '',
     cancelCode: '',

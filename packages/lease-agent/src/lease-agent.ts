@@ -20,6 +20,7 @@ import {
   AgentDescriptionSchema,
   AgentLeaseSchema,
   AppendLogRequestSchema,
+  FetchSecretsRequestSchema,
   type AgentDescription,
   type AgentLease,
 } from '@drover/lease-protocol';
@@ -30,6 +31,7 @@ import {
   type AgentEffect,
   type AgentEvent,
   type AgentState,
+  type AttemptKey,
   type JournalEntry,
 } from '@drover/reconciler-state-machine';
 import { createResourceLedger, type ResourceLedger } from '@drover/resource-ledger';
@@ -359,6 +361,7 @@ class MachineAgent implements LeaseAgent {
       bootId: this.#description.bootId,
       handOver: () => this.#handOver(),
       connected: () => this.#connected.promise,
+      fetchSecrets: (key, signal) => this.#fetchSecrets(key, signal),
       keepEnd: async (key, report) => journal.append([{ kind: 'ended', key, report }], true),
     });
     const caller = new SessionCaller({
@@ -409,10 +412,19 @@ class MachineAgent implements LeaseAgent {
     this.#parts!.uploader.online();
   }
 
+  async #fetchSecrets({ leaseId, attempt }: AttemptKey, signal: AbortSignal): Promise<Map<string, Uint8Array>> {
+    const { sessionId, epoch } = this.#openedSession();
+    const request = create(FetchSecretsRequestSchema, { sessionId, epoch, attempt: { leaseId, attempt } });
+    return new Map(Object.entries((await this.#deps.client.fetchSecrets(request, signal)).secrets));
+  }
+
+  #openedSession(): OpenedSession {
+    if (this.#session) return this.#session;
+    throw new DroverError({ code: 'SESSION_NONE', advice: 'unavailable', message: 'there is no session' });
+  }
+
   async #appendLog(piece: LogPiece, signal: AbortSignal): Promise<number> {
-    const session = this.#session;
-    if (!session)
-      throw new DroverError({ code: 'SESSION_NONE', advice: 'unavailable', message: 'there is no session' });
+    const session = this.#openedSession();
     const { owner, log, offset, data, complete } = piece;
     const request = create(AppendLogRequestSchema, {
       sessionId: session.sessionId,

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -8,6 +8,9 @@ export interface AttemptName {
   readonly leaseId: string;
   readonly attempt: number;
 }
+
+/** Beside the spools, whose names end otherwise. */
+const secretMark = 'secrets';
 
 /** The folder of an attempt: `work` for its handler, `logs` for its spools. Nothing is made before it is asked for. */
 export class AttemptFolder {
@@ -40,6 +43,16 @@ export class AttemptFolder {
 
   get logsPath(): string {
     return join(this.path, 'logs');
+  }
+
+  /** Keeps in mind that the spools may hold secrets, also for a later process. */
+  markSecret(): void {
+    writeFileSync(join(this.logsDir(), secretMark), '', { mode: 0o600 });
+  }
+
+  /** True if an earlier process may have left secrets in the spools. */
+  get mayHoldSecrets(): boolean {
+    return this.#mayExist && existsSync(join(this.logsPath, secretMark));
   }
 
   /** Names of the spool files that an earlier process left. */

@@ -2,6 +2,7 @@ import { appendFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DroverError, silentLogger, systemClock } from '@drover/lease-kit';
+import { SecretMask } from '@drover/lease-secrets';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { AttemptFolder } from './attempt-folder.ts';
 import { LogUploader, pieceSizeBytesMax, type LogPiece } from './log-uploader.ts';
@@ -176,6 +177,48 @@ describe('LogUploader', () => {
     const logs = uploader.open(owner, folder);
     await uploader.adopt(logs, folder);
     expect(logs.used).toBe(false);
+    await uploader.close();
+  });
+});
+
+describe('secrets', () => {
+  const mask = new SecretMask([Buffer.from('hunter2')]);
+
+  test('are blotted out of what is carried, also where a piece ends in the middle of one', async () => {
+    const server = new KeptLogs();
+    const uploader = uploaderOf(server);
+    const logs = uploader.open(owner, new AttemptFolder(root, owner, false));
+    logs.mask(mask);
+    const log = logs.log('step');
+    await log.write('it is hun');
+    await expect.poll(() => server.text('step')).toBe('it is ');
+    await log.write('ter2, hunt');
+    await expect.poll(() => server.text('step')).toBe('it is *******, ');
+    await log.complete();
+    expect(server.text('step')).toBe('it is *******, hunt');
+    const pieces: Uint8Array[] = [];
+    for await (const piece of log.content()) pieces.push(piece);
+    expect(Buffer.concat(pieces).toString()).toBe('it is *******, hunt');
+    await uploader.close();
+  });
+
+  test('that are not known yet keep back all that an earlier process left', async () => {
+    const server = new KeptLogs();
+    const uploader = uploaderOf(server);
+    new AttemptFolder(root, owner, false).markSecret();
+    const folder = new AttemptFolder(root, owner, true);
+    expect(folder.mayHoldSecrets).toBe(true);
+    await writeFile(join(folder.logsDir(), 'step.log'), 'hunter2');
+    const logs = uploader.open(owner, folder);
+    logs.withhold();
+    await uploader.adopt(logs, folder);
+    const other = uploader.open({ leaseId: 'lease-2', attempt: 1 }, new AttemptFolder(root, owner, false)).log('other');
+    await other.write('free');
+    await expect.poll(() => server.text('other')).toBe('free');
+    expect(server.pieces.filter(({ log, size }) => log === 'step' && size > 0)).toEqual([]);
+    logs.mask(mask);
+    await logs.complete();
+    expect(server.text('step')).toBe('*******');
     await uploader.close();
   });
 });

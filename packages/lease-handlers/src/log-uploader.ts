@@ -7,6 +7,7 @@ import {
   type Logger,
   type ScheduledCall,
 } from '@drover/lease-kit';
+import type { SecretMask } from '@drover/lease-secrets';
 import type { AttemptFolder, AttemptName } from './attempt-folder.ts';
 import { checkLogName, logNameOf, spoolFileOf } from './log-name.ts';
 import { SpooledLog, type SpoolListener } from './spooled-log.ts';
@@ -53,6 +54,10 @@ export interface AttemptLogs {
   readonly writtenBytes: number;
   /** True if the server has everything of every log, or will never have the rest. */
   readonly settled: boolean;
+  /** Blots these values out of every log from now on, and shows what was {@link withhold}en. */
+  mask(mask: SecretMask): void;
+  /** Shows nothing until the secrets are known which may stand in what an earlier process left. */
+  withhold(): void;
   /** Completes every log; resolves when the server has them, or will never have the rest. */
   complete(): Promise<void>;
   /** The attempt's link to the server has ended: nothing more is uploaded and nobody waits. */
@@ -192,7 +197,7 @@ export class LogUploader implements SpoolListener {
 
   /** One piece of a log; the log goes to the back of the queue for its next one. */
   async #upload(log: SpooledLog, buffer: Uint8Array): Promise<void> {
-    if (log.settled) return;
+    if (log.settled || log.withheld) return;
     const { clock, logger } = this.#deps;
     try {
       const known = log.committedBytes;
@@ -245,6 +250,7 @@ export class LogUploader implements SpoolListener {
 }
 
 class OpenLogs implements AttemptLogs {
+  readonly #guard: { mask: SecretMask | undefined; withheld: boolean } = { mask: undefined, withheld: false };
   readonly #owner: AttemptName;
   readonly #folder: AttemptFolder;
   readonly #uploader: LogUploader;
@@ -281,6 +287,16 @@ class OpenLogs implements AttemptLogs {
     return this.#logs?.get(name) ?? this.#add(name, true);
   }
 
+  mask(mask: SecretMask): void {
+    this.#guard.mask = mask;
+    this.#guard.withheld = false;
+    for (const log of this.#logs?.values() ?? []) this.#uploader.changed(log);
+  }
+
+  withhold(): void {
+    this.#guard.withheld = true;
+  }
+
   async complete(): Promise<void> {
     if (this.#logs) await Promise.all([...this.#logs.values()].map((log) => log.complete()));
   }
@@ -300,7 +316,14 @@ class OpenLogs implements AttemptLogs {
         message: `attempt ${this.#owner.attempt} of ${this.#owner.leaseId} has ${logsMax} logs, which is the most`,
       });
     }
-    const log = new SpooledLog(this.#owner, name, spoolFileOf(this.#folder.logsDir(), name), this.#uploader, left);
+    const log = new SpooledLog(
+      this.#owner,
+      name,
+      spoolFileOf(this.#folder.logsDir(), name),
+      this.#uploader,
+      this.#guard,
+      left,
+    );
     this.#uploader.opened(log);
     if (this.#abandoned) void log.settle();
     this.#logs.set(name, log);

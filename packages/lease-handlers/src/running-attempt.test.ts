@@ -71,6 +71,7 @@ function begin(
       onProgress: (percent, message) => progress.push([percent, message]),
       onGoingDown: () => said.push('going-down'),
       onHandOver: () => said.push('hand-over'),
+      secrets: () => Promise.resolve(new Map([['TOKEN', new TextEncoder().encode('hunter2')]])),
       connected: () => connected.promise,
       onEnded: (report) => {
         reports.push(report);

@@ -43,6 +43,8 @@ export interface AttemptDeps {
   readonly onGoingDown: () => void;
   /** The handler wants this process to end. */
   readonly onHandOver: () => void;
+  /** Asks for the secrets of the lease; what they are is blotted out from then on. */
+  readonly secrets: () => Promise<ReadonlyMap<string, Uint8Array>>;
   /** Resolves when the agent has a session. */
   readonly connected: () => Promise<void>;
   /** How the attempt ended: once. */
@@ -139,6 +141,12 @@ export class RunningAttempt implements LeaseContext {
 
   log(name: string): AttemptLog {
     return this.#deps.logs.log(name);
+  }
+
+  async secrets(signal?: AbortSignal): Promise<ReadonlyMap<string, string>> {
+    const found = await untilAborted(this.#deps.secrets(), signal, this.#ends());
+    const decoder = new TextDecoder();
+    return new Map([...found].map(([name, value]) => [name, decoder.decode(value)]));
   }
 
   goingDown(signal?: AbortSignal): Promise<void> {

@@ -1,9 +1,21 @@
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import { DroverError, type AttemptLog } from '@drover/lease-kit';
+import type { SecretMask } from '@drover/lease-secrets';
 import type { AttemptName } from './attempt-folder.ts';
 
 /** Largest spool that {@link AttemptLog.write} makes: 1 GiB. */
 export const spoolSizeBytesMax = 1024 ** 3;
+
+/** Pieces of {@link SpooledLog.content}: longer than any secret, so that each shows something. */
+const contentPieceBytes = 256 * 1024;
+
+/** What must not show in the logs of an attempt. */
+export interface LogGuard {
+  /** Absent: nothing is secret. */
+  readonly mask: SecretMask | undefined;
+  /** There are secrets that are not known yet. */
+  readonly withheld: boolean;
+}
 
 /** What a spool tells its uploader. */
 export interface SpoolListener {
@@ -29,6 +41,9 @@ export class SpooledLog implements AttemptLog {
   ending = false;
   /** The server has it all, or will never have the rest. */
   settled = false;
+  readonly #guard: LogGuard;
+  /** Bytes that belong to a secret which was found in the piece before, by the offset at which they start. */
+  #hidden: ReadonlyMap<number, number> = new Map();
   readonly #listener: SpoolListener;
   #writer: FileHandle | undefined;
   #writing: Promise<unknown> = Promise.resolve();
@@ -37,7 +52,8 @@ export class SpooledLog implements AttemptLog {
   #shared = false;
 
   /** `left`: an earlier process wrote it, and the server knows how much of it it has. */
-  constructor(owner: AttemptName, name: string, file: string, listener: SpoolListener, left: boolean) {
+  constructor(owner: AttemptName, name: string, file: string, listener: SpoolListener, guard: LogGuard, left: boolean) {
+    this.#guard = guard;
     this.owner = owner;
     this.name = name;
     this.file = file;
@@ -103,8 +119,47 @@ export class SpooledLog implements AttemptLog {
     return grown;
   }
 
-  /** Fills `buffer` from `offset` on; the number of bytes that were there. */
+  /** Nothing of it may be shown yet. */
+  get withheld(): boolean {
+    return this.#guard.withheld;
+  }
+
+  /** Fills `buffer` from `offset` on; the number of bytes that were there and may be shown. Secrets are blotted out. */
   async read(buffer: Uint8Array, offset: number): Promise<number> {
+    const size = await this.#readRaw(buffer, offset);
+    const { mask } = this.#guard;
+    if (mask === undefined) return size;
+    const isEnd = this.ending && offset + size >= this.knownBytes;
+    const before = this.#hidden.get(offset) ?? 0;
+    const { shown, hidden } = mask.blot(buffer.subarray(0, size), isEnd, before);
+    // The piece may be read again when the server does not take it.
+    this.#hidden = new Map([
+      [offset, before],
+      [offset + shown, shown === 0 ? Math.max(before, hidden) : hidden],
+    ]);
+    return shown;
+  }
+
+  async *content(): AsyncIterable<Uint8Array> {
+    const { mask } = this.#guard;
+    const size = await stat(this.file).then(
+      (found) => found.size,
+      () => 0,
+    );
+    let hidden = 0;
+    for (let offset = 0; offset < size;) {
+      const buffer = new Uint8Array(Math.min(contentPieceBytes, size - offset));
+      const count = await this.#readRaw(buffer, offset);
+      if (count === 0) return;
+      const piece = buffer.subarray(0, count);
+      const blotted = mask?.blot(piece, offset + count >= size, hidden) ?? { shown: count, hidden: 0 };
+      yield piece.subarray(0, blotted.shown);
+      hidden = blotted.hidden;
+      offset += blotted.shown;
+    }
+  }
+
+  async #readRaw(buffer: Uint8Array, offset: number): Promise<number> {
     try {
       this.#reader ??= await open(this.file, 'r');
     } catch (error) {

@@ -5,7 +5,10 @@ import type { LeaseDraft } from './task-source.ts';
 export const JobPlanner: unique symbol = Symbol.for('@drover/lease-kit/JobPlanner');
 
 /** A lease of a planned job, before ids, the submission's priority and its submitter are added. */
-export type PlannedLease = Omit<LeaseDraft, 'leaseId' | 'priority' | 'source' | 'submitter'>;
+export type PlannedLease = Omit<LeaseDraft, 'leaseId' | 'priority' | 'source' | 'submitter'> & {
+  /** Names of the submission's secrets that the lease needs; absent: none. */
+  readonly secrets?: readonly string[];
+};
 
 /**
  * Turns a submitted message into leases, on the server. Registered under the token of the same name. A payload for

@@ -30,6 +30,8 @@ export interface AttemptLog {
   readonly path: string;
   /** Adds text or bytes. */
   write(data: string | Uint8Array): Promise<void>;
+  /** All its bytes so far as the server gets them: with secrets of the attempt blotted out. */
+  content(): AsyncIterable<Uint8Array>;
   /** Says that no bytes will follow; resolves when the server keeps all of them, or the attempt's link to it ended. */
   complete(): Promise<void>;
 }
@@ -54,6 +56,13 @@ export interface LeaseContext {
   progress(percent: number, message?: string): void;
   /** Opens, or opens again after a restart, a log by name (at most 256 characters, at most 256 logs). */
   log(name: string): AttemptLog;
+  /**
+   * The secrets of the lease by name; empty if it has none. Asked of the server, which gives them to the attempt's session
+   * alone, so it waits while no server can be reached. From then on they are blotted out of the attempt's logs, progress and
+   * reasons; a value of less than 4 bytes is not. They are never written to the agent's disk. Rejects with ATTEMPT_ENDED when
+   * the attempt ends before, with the signal's reason on abort, and with what the server refuses it for.
+   */
+  secrets(signal?: AbortSignal): Promise<ReadonlyMap<string, string>>;
   /**
    * Says that the machine, or the agent's process, ends now because of this attempt. Resolves when a server has persisted
    * that; may take as long as the servers are out of reach. From then on an agent process that is told to stop waits for

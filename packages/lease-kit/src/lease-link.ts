@@ -3,6 +3,8 @@ import type {
   AppendLogResponse,
   ExchangeLeasesRequest,
   ExchangeLeasesResponse,
+  FetchSecretsRequest,
+  FetchSecretsResponse,
   OpenSessionRequest,
   OpenSessionResponse,
 } from '@drover/lease-protocol';
@@ -31,6 +33,7 @@ export interface LeaseClient {
   /** Opens a link for the exchange of copies. Failure to connect shows when `messages` is iterated. */
   link(signal: AbortSignal): LeaseLink;
   appendLog(request: AppendLogRequest, signal: AbortSignal): Promise<AppendLogResponse>;
+  fetchSecrets(request: FetchSecretsRequest, signal: AbortSignal): Promise<FetchSecretsResponse>;
 }
 
 /** A server, as a transport calls it. `@drover/lease-server` implements it. */
@@ -41,4 +44,6 @@ export interface LeaseEndpoint {
   /** One exchange; waits up to `waitMs` for news. */
   poll(request: ExchangeLeasesRequest, waitMs: number, context: CallContext): Promise<ExchangeLeasesResponse>;
   appendLog(request: AppendLogRequest, context: CallContext): Promise<AppendLogResponse>;
+  /** Answers the secrets of a lease to the session that one of its attempts is bound to. */
+  fetchSecrets(request: FetchSecretsRequest, context: CallContext): Promise<FetchSecretsResponse>;
 }

@@ -43,6 +43,8 @@ export {
   PollLeasesResponseSchema,
   AppendLogRequestSchema,
   AppendLogResponseSchema,
+  FetchSecretsRequestSchema,
+  FetchSecretsResponseSchema,
   LeaseService,
   type AgentProperty,
   type AgentDescription,
@@ -55,4 +57,6 @@ export {
   type PollLeasesResponse,
   type AppendLogRequest,
   type AppendLogResponse,
+  type FetchSecretsRequest,
+  type FetchSecretsResponse,
 } from './gen/drover/lease/v1/lease_service_pb.ts';

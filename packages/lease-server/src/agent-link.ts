@@ -4,6 +4,7 @@ import { DroverError, isDroverError, type CallContext, type LeaseEndpoint } from
 import {
   AgentCondition as WireCondition,
   AppendLogResponseSchema,
+  FetchSecretsResponseSchema,
   OpenSessionResponseSchema,
   type AppendLogRequest,
   type ExchangeLeasesRequest,
@@ -16,6 +17,7 @@ import { resourceCounts } from '@drover/task-sources';
 import type { AgentCondition, LeaseSession } from './lease-session.ts';
 import { OutgoingCopies } from './outgoing-copies.ts';
 import { PollLink } from './poll-link.ts';
+import { secretsOf } from './secrets-of.ts';
 import type { ServerParts } from './server-parts.ts';
 import { copyInvalid, sessionUnknown } from './session-errors.ts';
 import type { SessionRegistry } from './session-registry.ts';
@@ -54,9 +56,14 @@ export function agentLink(parts: ServerParts, sessions: SessionRegistry): LeaseE
       return link.answer(Number(request.copy!.acknowledgedRevision), waitMs, context.signal);
     },
     async appendLog(request, context) {
-      const session = findForLog(sessions, request, context);
+      const session = findBeside(sessions, request, context);
       const committedBytes = await sessions.logs.append(session, request, context);
       return create(AppendLogResponseSchema, { committedBytes });
+    },
+    async fetchSecrets(request, context) {
+      const session = findBeside(sessions, request, context);
+      const secrets = await secretsOf(parts, session, request, context);
+      return create(FetchSecretsResponseSchema, { secrets: Object.fromEntries(secrets) });
     },
   };
 }
@@ -104,7 +111,11 @@ function openStream(
 }
 
 /** Like {@link find}. That a session is over says nothing about a log: its agent tries again in the next one. */
-function findForLog(sessions: SessionRegistry, request: AppendLogRequest, context: CallContext): LeaseSession {
+function findBeside(
+  sessions: SessionRegistry,
+  request: Pick<AppendLogRequest, 'sessionId' | 'epoch'>,
+  context: CallContext,
+): LeaseSession {
   try {
     const session = sessions.find(request.sessionId, context.principal);
     if (request.epoch === BigInt(session.epoch)) return session;

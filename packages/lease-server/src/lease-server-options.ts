@@ -3,6 +3,7 @@ import type { BlobPins, ContentStore } from '@drover/content-store';
 import type { Clock, Logger, Principal, TaskSource } from '@drover/lease-kit';
 import type { AgentAdmission } from './agent-admission.ts';
 import type { FleetPolicy } from '@drover/fleet-policy';
+import type { SecretSealer } from '@drover/lease-secrets';
 import type {
   AttemptStore,
   DrainStore,
@@ -110,6 +111,8 @@ export interface LeaseServerDeps {
   readonly judge?: (output: Any) => boolean | undefined;
   /** Where large payloads and outputs are. Absent: none are large. */
   readonly blobs?: ContentStore & BlobPins;
+  /** Opens the secrets of leases. Absent: leases with secrets get SECRETS_UNAVAILABLE. */
+  readonly secrets?: Pick<SecretSealer, 'open'>;
   /** Default: that of the process. */
   readonly clock?: Clock;
   /** From 0 to below 1. Default `Math.random`. */

@@ -18,6 +18,7 @@ export interface ServerParts {
   readonly admission: LeaseServerDeps['admission'];
   readonly judge: LeaseServerDeps['judge'];
   readonly blobs: LeaseServerDeps['blobs'];
+  readonly secrets: LeaseServerDeps['secrets'];
   readonly clock: Clock;
   readonly random: () => number;
   readonly logger: Logger;
@@ -49,6 +50,7 @@ export function serverParts(
     admission: deps.admission,
     judge: deps.judge,
     blobs: deps.blobs,
+    secrets: deps.secrets,
     clock,
     random,
     logger,

@@ -4,6 +4,7 @@ import {
   checkAgentTaskKeys,
   checkAgentTaskRetry,
   checkAgentTaskWishes,
+  checkAttemptKey,
   checkAttemptWrites,
   checkBindAgentTasks,
   checkClaim,
@@ -48,6 +49,7 @@ import { queryBuilder } from './internal/tables.ts';
 import { JobRecords } from './job-records.ts';
 import { LeaseClasses } from './lease-classes.ts';
 import { LeaseRecords } from './lease-records.ts';
+import { haveSecrets, LeaseSecrets } from './lease-secrets.ts';
 import { PoolRecords } from './pool-records.ts';
 import type { PostgresPool } from './postgres-pool.ts';
 import { PostgresSignals } from './postgres-signals.ts';
@@ -106,6 +108,7 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
   const bound = new BoundAttempts(s, classes);
   const leases = new LeaseRecords({ build, classes });
   const enqueue = new EnqueueLeases(s, classes);
+  const secrets = new LeaseSecrets(s);
   const claim = new ClaimLeases(s, classes);
   const waiting = new WaitingClasses(s, classes);
   const expire = new ExpireLeases(s, classes);
@@ -192,7 +195,12 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
     queue: {
       enqueue: async (entries, context) => {
         checkEnqueueEntries(entries);
-        return call(context, (session) => enqueue.run(session, entries));
+        if (!haveSecrets(entries)) return call(context, (session) => enqueue.run(session, entries));
+        return transaction(context, async (session) => {
+          const assigned = await enqueue.run(session, entries);
+          await secrets.keep(session, entries);
+          return assigned;
+        });
       },
       waitingClasses: async (source, context) => {
         checkText('source', source, storeLimits.idLengthMax);
@@ -218,6 +226,10 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
       boundTo: async (ref, context) => {
         checkSession('session', ref);
         return call(context, (session) => bound.of(session, ref));
+      },
+      secretsOf: async (key, context) => {
+        checkAttemptKey(key);
+        return call(context, (session) => secrets.of(session, key));
       },
     },
     sessions: {
@@ -282,7 +294,14 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
     jobs: {
       submit: async (jobs, context) => {
         checkJobDrafts(jobs);
-        return call(context, (session) => submit.run(session, jobs, principalName(context.principal)));
+        const submitter = principalName(context.principal);
+        const entries = jobs.flatMap(({ leases }) => leases);
+        if (!haveSecrets(entries)) return call(context, (session) => submit.run(session, jobs, submitter));
+        return transaction(context, async (session) => {
+          const submitted = await submit.run(session, jobs, submitter);
+          await secrets.keep(session, entries);
+          return submitted;
+        });
       },
       job: (idOrPrefix, context) => call(context, (session) => records.one(session, idOrPrefix)),
       jobs: (page, context) => call(context, (session) => records.page(session, page)),

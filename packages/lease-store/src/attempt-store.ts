@@ -73,4 +73,12 @@ export interface AttemptStore {
   record(writes: readonly AttemptWrite[], context: StoreContext): Promise<readonly AttemptWriteResult[]>;
   /** All attempts that are bound to a session. */
   boundTo(session: SessionRef, context: StoreContext): Promise<readonly BoundAttemptRecord[]>;
+  /**
+   * The sealed secrets of an attempt's lease; undefined if it has none. SESSION_FENCED unless the attempt is bound to exactly
+   * this session, so that nobody gets them before, afterwards or instead.
+   */
+  secretsOf(
+    attempt: SessionRef & { readonly leaseId: string; readonly attempt: number },
+    context: StoreContext,
+  ): Promise<Uint8Array | undefined>;
 }

@@ -62,7 +62,8 @@ export function checkEnqueueEntries(entries: readonly EnqueueEntry[], where = 'e
       throw inputInvalid(`${at}.draft.leaseId`, `${entry.draft.leaseId} stands twice`, 'each lease once');
     }
     ids.add(entry.draft.leaseId);
-    bytes += entry.draft.payload.value.length;
+    bytes += entry.draft.payload.value.length + (entry.secrets?.length ?? 0);
+    if (entry.secrets) checkCount(`${at}.secrets: bytes`, entry.secrets.length, storeLimits.secretsBytesMax);
   });
   checkCount(`${where}: bytes of payload`, bytes, storeLimits.callBytesMax);
 }
@@ -178,6 +179,13 @@ export function checkReleases(drains: readonly (SessionRef & { readonly source: 
     checkSession(`drains[${index}]`, drain);
     checkText(`drains[${index}].source`, drain.source, storeLimits.idLengthMax);
   });
+}
+
+/** Throws for an attempt of a session that cannot exist. */
+export function checkAttemptKey(key: SessionRef & { readonly leaseId: string; readonly attempt: number }): void {
+  checkSession('session', key);
+  checkUuid('leaseId', key.leaseId);
+  checkWhole('attempt', key.attempt, 1, 2 ** 31 - 1);
 }
 
 /** Throws for a log that cannot exist. */

@@ -135,6 +135,7 @@ export {
 } from './store-errors.ts';
 export { auditDraftOf, auditText, checkAuditDrafts, checkAuditQuery, checkTokenDraft } from './check-access-input.ts';
 export {
+  checkAttemptKey,
   checkAttemptWrites,
   checkClaim,
   checkCount,

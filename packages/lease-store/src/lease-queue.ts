@@ -18,6 +18,11 @@ export interface EnqueueEntry {
    * session is no longer current the lease waits like any other.
    */
   readonly bindTo?: SessionRef;
+  /**
+   * Sealed secrets of the lease, at most 256 KiB: kept beside it for as long as it is live, gone with it, and given out by
+   * `AttemptStore.secretsOf` alone. Absent: none.
+   */
+  readonly secrets?: Uint8Array;
 }
 
 /** A group of waiting leases that ask for the same on behalf of one submitter. */

@@ -12,6 +12,8 @@ export const storeLimits = {
   waitingClassesMax: 4_096,
   /** Inline bytes of a lease's payload or output; what is larger belongs in the content store. */
   payloadBytesMax: 256 * 1024,
+  /** Bytes of a lease's sealed secrets. */
+  secretsBytesMax: 256 * 1024,
   /** Inline bytes of a job's payload. */
   jobPayloadBytesMax: 1024 * 1024,
   /** Payloads or outputs of one call, together. */

@@ -107,6 +107,7 @@ export function createLeaseClient(options: LeaseClientOptions, deps: LeaseClient
       }
     },
     appendLog: (request, signal) => call(rpc.appendLog(request, { signal, timeoutMs: callTimeoutMs })),
+    fetchSecrets: (request, signal) => call(rpc.fetchSecrets(request, { signal, timeoutMs: callTimeoutMs })),
     link(signal) {
       const untilMs = mode.pollUntilMs;
       if (alwaysPolls || untilMs !== undefined) {

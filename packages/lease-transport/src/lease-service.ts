@@ -70,6 +70,7 @@ export function registerLeaseService(
           }
           return endpoint.appendLog(request, call);
         }),
+      fetchSecrets: (request, context) => answer(context, (call) => endpoint.fetchSecrets(request, call)),
       pollLeases: (request, context) =>
         answer(context, async (call) => {
           const waitMs = request.wait ? durationMs(request.wait) : 0;

@@ -5,6 +5,8 @@ import {
   AgentDescriptionSchema,
   AppendLogRequestSchema,
   AppendLogResponseSchema,
+  FetchSecretsRequestSchema,
+  FetchSecretsResponseSchema,
   ExchangeLeasesRequestSchema,
   ExchangeLeasesResponseSchema,
   OpenSessionRequestSchema,
@@ -41,6 +43,10 @@ function echo(overrides: Partial<LeaseEndpoint> = {}): LeaseEndpoint & { readonl
     appendLog: (request) =>
       Promise.resolve(
         create(AppendLogResponseSchema, { committedBytes: request.offset + BigInt(request.data.length) }),
+      ),
+    fetchSecrets: (request) =>
+      Promise.resolve(
+        create(FetchSecretsResponseSchema, { secrets: { [request.attempt?.leaseId ?? '']: Uint8Array.of(1, 2) } }),
       ),
     ...overrides,
   };
@@ -80,6 +86,8 @@ describe('a link by stream', () => {
     link.send(say(1n));
     await answerOf(link, 1n);
     await client.appendLog(create(AppendLogRequestSchema, { data: new Uint8Array(10) }), forever);
+    const asked = create(FetchSecretsRequestSchema, { attempt: { leaseId: 'l' } });
+    expect((await client.fetchSecrets(asked, forever)).secrets).toEqual({ l: Uint8Array.of(1, 2) });
     expect(server.connections).toBe(1);
     expect(endpoint.ways).toEqual(['stream']);
   });

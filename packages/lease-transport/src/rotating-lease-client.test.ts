@@ -3,6 +3,7 @@ import { DroverError, type LeaseEndpoint } from '@drover/lease-kit';
 import {
   AppendLogRequestSchema,
   AppendLogResponseSchema,
+  FetchSecretsResponseSchema,
   ExchangeLeasesRequestSchema,
   ExchangeLeasesResponseSchema,
   OpenSessionRequestSchema,
@@ -32,6 +33,7 @@ function endpointOf(name: string): LeaseEndpoint {
     },
     poll: () => Promise.resolve(answer),
     appendLog: () => Promise.resolve(create(AppendLogResponseSchema, { committedBytes: 7n })),
+    fetchSecrets: () => Promise.resolve(create(FetchSecretsResponseSchema, { secrets: { [name]: Uint8Array.of(1) } })),
   };
 }
 

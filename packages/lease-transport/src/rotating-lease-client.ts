@@ -68,6 +68,7 @@ export function createRotatingLeaseClient(
       });
     },
     appendLog: (request, signal) => clients[current]!.appendLog(request, signal),
+    fetchSecrets: (request, signal) => clients[current]!.fetchSecrets(request, signal),
   };
 }
 

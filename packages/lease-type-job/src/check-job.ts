@@ -98,6 +98,22 @@ function checkStep(step: Step, path: JobPath, fault: Report): void {
     }
     text(value, [...path, 'env', key], fault);
   }
+  const secret = Object.entries(step.secretEnvironment);
+  count(secret.length, 0, jobBounds.environmentPerStepMax, [...path, 'secrets'], 'variables', fault);
+  for (const [key, value] of secret) {
+    for (const [what, word] of [
+      ['environment variable', key],
+      ['secret', value],
+    ] as const) {
+      if (!/^[A-Za-z_][A-Za-z0-9_]{0,127}$/.test(word)) {
+        fault(
+          [...path, 'secrets', key],
+          `${JSON.stringify(word)} is no name of a ${what}; allowed are letters, digits and _`,
+        );
+      }
+    }
+    if (key in step.environment) fault([...path, 'secrets', key], 'is set in env as well; allowed is one of both');
+  }
   if (step.workingDirectory !== '') inside(step.workingDirectory, [...path, 'cwd'], fault);
 }
 

@@ -37,6 +37,7 @@ function planBatch(batch: Batch): PlannedLease {
   const defaults = jobLeaseType.retry;
   return {
     name: batch.name,
+    secrets: [...new Set(batch.steps.flatMap((step) => Object.values(step.secretEnvironment)))],
     payload: anyPack(BatchSchema, batch),
     requirements: requirementsOf(batch),
     runLimitMs: Math.min(msOf(batch.runLimit, jobLeaseType.runLimitMs), jobBounds.runLimitMsMax),

@@ -161,7 +161,11 @@ async function submit(
   const { submitJobFile } = await import('../submit/submit-job-file.ts');
   const { var: vars, priority } = options;
   const note = (text: string): void => void context.stderr.write(`${text}\n`);
-  return submitJobFile(client, { file, vars, note, ...(priority === undefined ? {} : { priority }) }, context.signal);
+  return submitJobFile(
+    client,
+    { file, vars, note, env: context.env, ...(priority === undefined ? {} : { priority }) },
+    context.signal,
+  );
 }
 
 async function getJob(client: FleetClient, jobId: string, context: CommandContext): Promise<JobStatus> {

@@ -7,6 +7,7 @@ import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { callOptions, type FleetClient } from '../fleet-client.ts';
+import { readSecrets } from './read-secrets.ts';
 import { resolveInputOf } from './resolve-input.ts';
 
 /** A job file to submit. */
@@ -15,6 +16,8 @@ export interface SubmitJobFileOptions {
   readonly vars: Readonly<Record<string, string>>;
   readonly priority?: number;
   readonly note: (text: string) => void;
+  /** Where secrets may come from. */
+  readonly env: Readonly<Record<string, string | undefined>>;
 }
 
 /** Reads a job file, resolves its inputs and submits it; answers the job's id. */
@@ -37,6 +40,7 @@ export async function submitJobFile(
     name: parsed.job.name,
     payload: anyPack(JobSchema, job),
     priority: options.priority ?? parsed.job.priority ?? 0,
+    secrets: await readSecrets(parsed, { jobDir, env: options.env }),
   });
   const { jobIds } = await client.jobs.submitJobs({ jobs: [submission] }, callOptions(signal));
   return jobIds[0]!;

@@ -20,7 +20,7 @@ export async function runExample(
 ): Promise<JobStatus> {
   const note = (text: string): void => void stdout.write(`  ${text}\n`);
   const { submitJobFile } = await import('../submit/submit-job-file.ts');
-  const jobId = await submitJobFile(client, { file, vars: {}, note }, signal);
+  const jobId = await submitJobFile(client, { file, vars: {}, note, env: {} }, signal);
   const display = createLiveDisplay(stdout);
   return followJob(client, { jobId, display, logs: true, columns: () => stdout.columns ?? 120 }, signal);
 }

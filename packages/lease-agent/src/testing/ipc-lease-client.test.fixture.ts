@@ -11,6 +11,8 @@ import {
 import {
   AppendLogRequestSchema,
   AppendLogResponseSchema,
+  FetchSecretsRequestSchema,
+  FetchSecretsResponseSchema,
   ExchangeLeasesRequestSchema,
   ExchangeLeasesResponseSchema,
   OpenSessionRequestSchema,
@@ -25,7 +27,7 @@ interface WireError {
 }
 
 type ToParent =
-  | { readonly kind: 'openSession' | 'appendLog'; readonly id: number; readonly bytes: Uint8Array }
+  | { readonly kind: 'openSession' | 'appendLog' | 'fetchSecrets'; readonly id: number; readonly bytes: Uint8Array }
   | { readonly kind: 'link' | 'closeLink'; readonly id: number }
   | { readonly kind: 'send'; readonly id: number; readonly bytes: Uint8Array };
 
@@ -58,7 +60,7 @@ export function createIpcLeaseClient(): LeaseClient {
   });
 
   const call = <In extends DescMessage, Out extends DescMessage>(
-    kind: 'openSession' | 'appendLog',
+    kind: 'openSession' | 'appendLog' | 'fetchSecrets',
     input: In,
     output: Out,
     request: MessageShape<In>,
@@ -72,6 +74,7 @@ export function createIpcLeaseClient(): LeaseClient {
   return {
     openSession: (request) => call('openSession', OpenSessionRequestSchema, OpenSessionResponseSchema, request),
     appendLog: (request) => call('appendLog', AppendLogRequestSchema, AppendLogResponseSchema, request),
+    fetchSecrets: (request) => call('fetchSecrets', FetchSecretsRequestSchema, FetchSecretsResponseSchema, request),
     link(signal): LeaseLink {
       const id = ++lastId;
       let controller!: ReadableStreamDefaultController<ExchangeLeasesResponse>;
@@ -127,6 +130,11 @@ export function serveIpcLeaseClient(child: ChildProcess, client: LeaseClient): v
         client
           .appendLog(fromBinary(AppendLogRequestSchema, message.bytes), gone.signal)
           .then((answer) => say({ kind: 'answer', id, bytes: toBinary(AppendLogResponseSchema, answer) }), fail(id));
+        return;
+      case 'fetchSecrets':
+        client
+          .fetchSecrets(fromBinary(FetchSecretsRequestSchema, message.bytes), gone.signal)
+          .then((answer) => say({ kind: 'answer', id, bytes: toBinary(FetchSecretsResponseSchema, answer) }), fail(id));
         return;
       case 'link': {
         const link = client.link(gone.signal);

@@ -6,6 +6,8 @@ import {
   AgentCondition,
   AppendLogRequestSchema,
   AppendLogResponseSchema,
+  FetchSecretsRequestSchema,
+  FetchSecretsResponseSchema,
   BlobDigestSchema,
   ExchangeLeasesRequestSchema,
   ExchangeLeasesResponseSchema,
@@ -17,6 +19,8 @@ import {
   type AgentLease,
   type AppendLogRequest,
   type AppendLogResponse,
+  type FetchSecretsRequest,
+  type FetchSecretsResponse,
   type BlobDigest,
   type ExchangeLeasesRequest,
   type ExchangeLeasesResponse,
@@ -71,6 +75,8 @@ export interface MemoryLeaseServerOptions {
 export class MemoryLeaseServer implements LeaseEndpoint {
   readonly attempts = new Map<string, MemoryAttempt>();
   readonly logs = new Map<string, { bytes: Buffer; complete: boolean }>();
+  /** Secrets by lease id, and by name. */
+  readonly secrets = new Map<string, Readonly<Record<string, string>>>();
   readonly progress: LeaseProgress[] = [];
   readonly sessionsOpened: OpenSessionRequest[] = [];
   /** Every message of the agent. */
@@ -201,6 +207,11 @@ export class MemoryLeaseServer implements LeaseEndpoint {
           AppendLogResponseSchema,
           await this.appendLog(copied(AppendLogRequestSchema, request), { principal, signal }),
         ),
+      fetchSecrets: async (request, signal) =>
+        copied(
+          FetchSecretsResponseSchema,
+          await this.fetchSecrets(copied(FetchSecretsRequestSchema, request), { principal, signal }),
+        ),
       link: (signal) => memoryLink(this, signal),
     };
   }
@@ -276,16 +287,31 @@ export class MemoryLeaseServer implements LeaseEndpoint {
     }
   }
 
-  appendLog(request: AppendLogRequest, _context?: unknown): Promise<AppendLogResponse> {
-    if (this.outage) return Promise.reject(this.outage);
+  async fetchSecrets(request: FetchSecretsRequest, _context?: unknown): Promise<FetchSecretsResponse> {
+    this.#boundAttempt(request);
+    const secrets = this.secrets.get(request.attempt!.leaseId) ?? {};
+    const encoder = new TextEncoder();
+    return create(FetchSecretsResponseSchema, {
+      secrets: Object.fromEntries(Object.entries(secrets).map(([name, value]) => [name, encoder.encode(value)])),
+    });
+  }
+
+  /** Throws unless the session holds the attempt that a request is about. */
+  #boundAttempt(request: Pick<AppendLogRequest, 'attempt' | 'sessionId'>): string {
+    if (this.outage) throw this.outage;
     const name = keyString(request.attempt!);
     const attempt = this.attempts.get(name);
     if (this.#session?.sessionId !== request.sessionId) {
-      return Promise.reject(new DroverError({ code: 'SESSION_FENCED', advice: 'fenced', message: 'an old session' }));
+      throw new DroverError({ code: 'SESSION_FENCED', advice: 'fenced', message: 'an old session' });
     }
     if (!attempt || attempt.ending || attempt.epoch !== this.#epoch) {
-      return Promise.reject(new DroverError({ code: 'ATTEMPT_UNKNOWN', advice: 'not-found', message: `no ${name}` }));
+      throw new DroverError({ code: 'ATTEMPT_UNKNOWN', advice: 'not-found', message: `no ${name}` });
     }
+    return name;
+  }
+
+  async appendLog(request: AppendLogRequest, _context?: unknown): Promise<AppendLogResponse> {
+    const name = this.#boundAttempt(request);
     const key = `${name}/${request.log}`;
     const log = this.logs.get(key) ?? { bytes: Buffer.alloc(0), complete: false };
     const offset = Number(request.offset);
@@ -295,7 +321,7 @@ export class MemoryLeaseServer implements LeaseEndpoint {
     }
     this.logs.set(key, log);
     this.changed();
-    return Promise.resolve(create(AppendLogResponseSchema, { committedBytes: BigInt(log.bytes.length) }));
+    return create(AppendLogResponseSchema, { committedBytes: BigInt(log.bytes.length) });
   }
 
   /** What a log holds. */

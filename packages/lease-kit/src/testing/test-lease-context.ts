@@ -1,4 +1,4 @@
-import { appendFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { appendFile, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { systemClock } from '../clock.ts';
@@ -48,12 +48,17 @@ export async function createTestLeaseContext(overrides: Partial<LeaseContext> = 
           await ready;
           await appendFile(path, data);
         },
+        async *content() {
+          await ready;
+          yield await readFile(path).catch(() => new Uint8Array());
+        },
         complete: async () => {
           await ready;
           completedLogs.add(name);
         },
       };
     },
+    secrets: () => Promise.resolve(new Map()),
     goingDown: async () => {
       if (leaving === 'no') leaving = 'going-down';
     },

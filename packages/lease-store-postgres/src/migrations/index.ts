@@ -8,6 +8,7 @@ import { enrolmentMigration } from './0007-enrolment.ts';
 import { submittersMigration } from './0008-submitters.ts';
 import { absenceMigration } from './0009-absence.ts';
 import { rolloutsMigration } from './0010-rollouts.ts';
+import { leaseSecretsMigration } from './0011-lease-secrets.ts';
 import type { Migration } from './migration.ts';
 
 /** All migrations, by id. A new one is added at the end. */
@@ -22,6 +23,7 @@ export const migrations: readonly Migration[] = [
   submittersMigration,
   absenceMigration,
   rolloutsMigration,
+  leaseSecretsMigration,
 ];
 
 /** The newest migration that this version knows. */

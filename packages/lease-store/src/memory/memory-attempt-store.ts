@@ -1,5 +1,6 @@
 import type { AttemptStore, AttemptWrite, AttemptWriteResult } from '../attempt-store.ts';
-import { checkAttemptWrites, checkSession, storedMessage } from '../check-store-input.ts';
+import { checkAttemptKey, checkAttemptWrites, checkSession, storedMessage } from '../check-store-input.ts';
+import { sessionFenced } from '../store-errors.ts';
 import { boundRecord } from './memory-records.ts';
 import type { MemoryData } from './memory-data.ts';
 
@@ -32,6 +33,13 @@ export function memoryAttemptStore(data: MemoryData): AttemptStore {
         .boundTo(session.agentId)
         .filter((lease) => lease.bound?.epoch === session.epoch)
         .map((lease) => boundRecord(data, lease));
+    },
+    secretsOf: async (attempt, context) => {
+      data.enter(context);
+      checkAttemptKey(attempt);
+      const lease = data.boundLease(attempt);
+      if (!lease) throw sessionFenced(attempt, `attempt ${attempt.attempt} of lease ${attempt.leaseId}`);
+      return lease.secrets;
     },
   };
 }

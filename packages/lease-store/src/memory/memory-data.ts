@@ -27,6 +27,8 @@ export interface MemoryLease {
   readonly draft: LeaseDraft;
   readonly classId: number;
   readonly jobId: string | undefined;
+  /** Sealed; undefined for none, and once the lease has ended. */
+  secrets: Uint8Array | undefined;
   readonly seq: number;
   readonly createdAtMs: number;
   state: 'waiting' | 'offered' | 'accepted' | 'cancelling' | 'ended';
@@ -164,11 +166,12 @@ export class MemoryData {
   }
 
   /** Adds a lease, bound if its session is current. */
-  add({ draft, jobId, bindTo }: EnqueueEntry): MemoryLease {
+  add({ draft, jobId, bindTo, secrets }: EnqueueEntry): MemoryLease {
     const lease: MemoryLease = {
       draft: structuredClone(draft),
       classId: this.classOf(draft).classId,
       jobId,
+      secrets,
       seq: this.nextSeq(),
       createdAtMs: this.clock.wallMs(),
       state: 'waiting',
@@ -266,6 +269,7 @@ export class MemoryData {
   /** Moves a lease to the ended ones, of which the newest are kept. */
   retire(lease: MemoryLease): void {
     lease.state = 'ended';
+    lease.secrets = undefined;
     this.live.delete(lease);
     this.#ended.push(lease);
     const forgotten = this.#ended.length > endedLeasesMax ? this.#ended.shift() : undefined;

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import type { RetryPolicy } from '@drover/lease-kit';
 import type { AttemptOutcome } from '../attempt-store.ts';
+import type { SessionRef } from '../lease-queue.ts';
 import { retryDecision } from '../retry-decision.ts';
 import { storeLimits } from '../store-limits.ts';
 import type { StoreCase } from './compliance-case.ts';
@@ -18,10 +19,56 @@ import {
   sampleSession,
 } from './store-samples.ts';
 
+const retrying: RetryPolicy = { attemptsMax: 2, after: ['lost'], onFailedWork: false, backoffMs: 0 };
 const outcomes: readonly AttemptOutcome[] = ['completed', 'failed', 'timed-out', 'cancelled', 'lost', 'refused'];
 
 /** What every attempt store does. */
 export const attemptStoreCases: readonly StoreCase[] = [
+  {
+    name: 'gives the secrets of a lease to the session that has it, as long as it has it',
+    async run({ store }) {
+      const agent = await sampleSession(store, 'agent-1');
+      const other = await sampleSession(store, 'agent-2');
+      const sealed = Uint8Array.of(1, 0, 255, 7);
+      const job = sampleJob([{ retry: retrying }, {}], agent);
+      const [first, second] = job.leases;
+      assert.ok(first && second);
+      await store.jobs.submit([{ ...job, leases: [{ ...first, secrets: sealed }, second] }], context);
+      const key = { leaseId: first.draft.leaseId, attempt: 1 };
+      const secretsOf = async (ref: SessionRef, more: object = {}) => {
+        const found = await store.attempts.secretsOf({ ...key, ...more, ...ref }, context);
+        return found && Uint8Array.from(found);
+      };
+      assert.deepEqual(await secretsOf(agent), sealed);
+      assert.equal(await secretsOf(agent, { leaseId: second.draft.leaseId }), undefined);
+      for (const wrong of [
+        secretsOf(other),
+        secretsOf({ ...agent, epoch: agent.epoch + 1 }),
+        secretsOf(agent, { attempt: 2 }),
+        secretsOf(agent, { leaseId: randomUUID() }),
+      ]) {
+        await rejectsWith(wrong, 'SESSION_FENCED');
+      }
+      // They stay for the next attempt, and go with the lease.
+      await store.attempts.record([endOf({ ...key, ...agent }, 'lost')], context);
+      await rejectsWith(secretsOf(agent), 'SESSION_FENCED');
+      await claimAll(store, [other]);
+      assert.deepEqual(await secretsOf(other, { attempt: 2 }), sealed);
+      await store.attempts.record([endOf({ ...key, attempt: 2, ...other }, 'completed')], context);
+      await rejectsWith(secretsOf(other, { attempt: 2 }), 'SESSION_FENCED');
+    },
+  },
+  {
+    name: 'keeps the secrets of a lease that is enqueued by itself',
+    async run({ store }) {
+      const agent = await sampleSession(store, 'agent-1');
+      const entry = sampleEntry({}, agent);
+      const secrets = Uint8Array.of(9);
+      await store.queue.enqueue([sampleEntry(), { ...entry, secrets }], context);
+      const found = await store.attempts.secretsOf({ ...agent, leaseId: entry.draft.leaseId, attempt: 1 }, context);
+      assert.deepEqual(found && [...found], [9]);
+    },
+  },
   {
     name: 'persists acceptances and ends, and a repetition as if it were the first',
     async run({ store }) {

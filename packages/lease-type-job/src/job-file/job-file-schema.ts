@@ -5,12 +5,27 @@ const name = z
   .string()
   .regex(/^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$/, "is no name; allowed are up to 64 letters, digits, '.', '_' and '-'");
 
+const secretName = z
+  .string()
+  .regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'is no name of a secret; allowed are letters, digits and _');
+
+const secretOrigin = z.union([
+  z.strictObject({ env: z.string().min(1).meta({ description: 'A variable of whoever submits the job.' }) }),
+  z.strictObject({
+    file: z.string().min(1).meta({ description: 'A file of whoever submits it, relative to the job file.' }),
+  }),
+]);
+
 const step = z
   .strictObject({
     name: name.meta({ description: 'Unique in the batch; also the name of the log.' }),
     exe: z.string().min(1).meta({ description: 'A path relative to the working folder, or a program on the PATH.' }),
     args: z.array(z.string()).optional().meta({ description: 'Arguments, each passed as it is: there is no shell.' }),
     env: z.record(z.string(), z.string()).optional().meta({ description: 'Added to the few variables of every step.' }),
+    secrets: z
+      .union([z.array(secretName), z.record(z.string(), secretName)])
+      .optional()
+      .meta({ description: 'Secrets of the job for its environment: names, or variable: name. Masked in the log.' }),
     cwd: z.string().optional().meta({ description: 'Relative to the working folder; default the folder itself.' }),
     needs: z.array(z.string()).optional().meta({ description: 'Steps of this batch that must have succeeded.' }),
     always: z.boolean().optional().meta({ description: 'Run it even if a step that it needs failed.' }),
@@ -114,6 +129,9 @@ export const jobFileSchema = z
       .record(z.string().regex(/^[a-z][a-z0-9_]{0,63}$/, 'is no variable name; allowed are a-z, 0-9 and _'), z.string())
       .optional()
       .meta({ description: 'Values for ${{ name }} in strings; the command line may replace them.' }),
+    secrets: z.record(secretName, secretOrigin).optional().meta({
+      description: 'Where secrets come from when the job is submitted. Their values stand in no file and no log.',
+    }),
     batches: z.array(batch).min(1),
   })
   .meta({ title: 'Drover job file' });

@@ -70,6 +70,7 @@ function batchFromFile(batch: JobFileBatch, inputs: Input[]): Batch {
         exe: step.exe,
         arguments: step.args ?? [],
         environment: step.env ?? {},
+        secretEnvironment: secretEnvironment(step.secrets),
         workingDirectory: step.cwd ?? '',
         needs: step.needs ?? [],
         always: step.always ?? false,
@@ -119,4 +120,10 @@ function timeoutsFromFile({ start, progress, total }: NonNullable<JobFileBatch['
     ...(progress === undefined ? {} : { progress: durationFromMs(durationMs(progress)) }),
     ...(total === undefined ? {} : { total: durationFromMs(durationMs(total)) }),
   });
+}
+
+function secretEnvironment(
+  secrets: NonNullable<JobFileBatch['steps'][number]['secrets']> = {},
+): Record<string, string> {
+  return Array.isArray(secrets) ? Object.fromEntries(secrets.map((name) => [name, name])) : secrets;
 }

@@ -1,3 +1,4 @@
+import { createReadStream } from 'node:fs';
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { collectBytes, createMemoryContentStore, digestOfBytes, digestToWire, storeTree } from '@drover/content-store';
 import { silentLogger, systemClock, type HandlerResult, type LeaseContext, type StopReason } from '@drover/lease-kit';
@@ -46,8 +47,10 @@ async function context(resources: Record<string, number> = { cores: 2 }): Promis
     log: (name) => ({
       path: join(attemptDir, 'logs', name),
       write: () => Promise.resolve(),
+      content: () => createReadStream(join(attemptDir, 'logs', name)),
       complete: () => Promise.resolve(),
     }),
+    secrets: () => Promise.resolve(new Map([['TOKEN', 'hunter2']])),
     goingDown: () => Promise.resolve(),
     handOver: () => undefined,
     connected: () => Promise.resolve(),

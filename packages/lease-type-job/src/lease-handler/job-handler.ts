@@ -1,6 +1,7 @@
 import { create } from '@bufbuild/protobuf';
 import type { ContentStore } from '@drover/content-store';
 import {
+  DroverError,
   isDroverError,
   messageOf,
   type HandlerResult,
@@ -56,8 +57,15 @@ async function runBatch(batch: Batch, deps: JobHandlerDeps, context: LeaseContex
     const code = isDroverError(error) ? error.code : 'INPUT_FAILED';
     return { kind: 'failed', code, message: messageOf(error) };
   }
+  let secrets: ReadonlyMap<string, string>;
+  try {
+    secrets = await secretsOf(batch, context);
+  } catch (error) {
+    if (context.signal.aborted) return stopped(context, create(BatchResultSchema));
+    return { kind: 'failed', code: isDroverError(error) ? error.code : 'SECRETS_FAILED', message: messageOf(error) };
+  }
   const progress = new BatchProgress(batch.steps.length, (percent, message) => context.progress(percent, message));
-  const steps = await runBatchSteps(batch, { ...deps, context, folders, progress });
+  const steps = await runBatchSteps(batch, { ...deps, context, folders, progress, secrets });
   const result: BatchResult = create(BatchResultSchema, { steps });
   if (context.signal.aborted) {
     // What there is is worth keeping, as far as the grace period allows.
@@ -76,6 +84,16 @@ async function runBatch(batch: Batch, deps: JobHandlerDeps, context: LeaseContex
   result.problems = problems;
   result.succeeded = steps.every(stepSucceeded) && missing.length === 0 && problems.length === 0;
   return { kind: 'completed', output: result };
+}
+
+/** The secrets that the steps of a batch need; a batch that needs none asks nobody. Throws SECRET_MISSING. */
+async function secretsOf(batch: Batch, context: LeaseContext): Promise<ReadonlyMap<string, string>> {
+  const needed = new Set(batch.steps.flatMap((step) => Object.values(step.secretEnvironment)));
+  if (needed.size === 0) return new Map();
+  const secrets = await context.secrets(context.signal);
+  const missing = [...needed].find((name) => !secrets.has(name));
+  if (missing === undefined) return secrets;
+  throw new DroverError({ code: 'SECRET_MISSING', advice: 'fix-input', message: `the lease has no secret ${missing}` });
 }
 
 const kindOfStop: Readonly<Record<StopReason['code'], 'cancelled' | 'timed-out' | 'failed'>> = {

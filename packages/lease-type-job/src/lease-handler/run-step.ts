@@ -2,9 +2,8 @@ import { create } from '@bufbuild/protobuf';
 import { durationMs } from '@bufbuild/protobuf/wkt';
 import { digestOfStream, digestToWire, type ContentStore } from '@drover/content-store';
 import { BlobDigestSchema } from '@drover/lease-protocol';
-import { isDroverError, messageOf, type LeaseContext } from '@drover/lease-kit';
+import { isDroverError, messageOf, type AttemptLog, type LeaseContext } from '@drover/lease-kit';
 import type { ProcessResult, ProcessRunner } from '@drover/process-runner';
-import { createReadStream } from 'node:fs';
 import { appendFile, realpath } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import { StepEnd, type Step, type StepResult } from '../gen/drover/job/v1/job_pb.ts';
@@ -20,6 +19,8 @@ export interface RunStepDeps {
   readonly context: LeaseContext;
   readonly folders: AttemptFolders;
   readonly progress: BatchProgress;
+  /** The secrets of the lease by name. */
+  readonly secrets: ReadonlyMap<string, string>;
 }
 
 /** The key of a step's process: the same after a restart of the agent, so that what a crash left can be ended. */
@@ -39,7 +40,7 @@ export async function runStep(step: Step, deps: RunStepDeps): Promise<StepResult
         : stepResultWithout(step.name, StepEnd.NOT_STARTED, ended.code, ended.message);
     // A step that never wrote has no file; its reason is then the whole log.
     if (result.end === StepEnd.NOT_STARTED) await appendFile(log.path, `${result.reason?.message ?? ''}\n`);
-    return await withLogBlob(result, log.path, deps);
+    return await withLogBlob(result, log, deps);
   } finally {
     await log.complete();
   }
@@ -64,6 +65,7 @@ async function runProcess(step: Step, deps: RunStepDeps, spoolPath: string): Pro
       homeDir: folders.home,
       tempDir: folders.temp,
       progressPath,
+      secrets: deps.secrets,
     },
     process.env,
   );
@@ -115,12 +117,12 @@ async function workingDirectory(step: Step, work: string): Promise<string | NotS
 }
 
 /** Keeps the whole log as a blob too; the log that was carried while it was written may have been cut short. */
-async function withLogBlob(result: StepResult, path: string, deps: RunStepDeps): Promise<StepResult> {
+async function withLogBlob(result: StepResult, log: AttemptLog, deps: RunStepDeps): Promise<StepResult> {
   try {
-    const digest = await digestOfStream(createReadStream(path));
-    await deps.content.write(digest, () => createReadStream(path));
-    const log = create(BlobDigestSchema, digestToWire(digest));
-    return { ...result, log, logSizeBytes: log.sizeBytes };
+    const digest = await digestOfStream(log.content());
+    await deps.content.write(digest, () => log.content());
+    const blob = create(BlobDigestSchema, digestToWire(digest));
+    return { ...result, log: blob, logSizeBytes: blob.sizeBytes };
   } catch (error) {
     deps.context.logger.warn({ err: error, step: result.name }, 'the log is not kept as a blob');
     return result;

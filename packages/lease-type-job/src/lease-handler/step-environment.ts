@@ -8,6 +8,8 @@ export interface StepSurroundings {
   /** A home folder of the attempt's own. */
   readonly homeDir: string;
   readonly tempDir: string;
+  /** The secrets of the lease by name. */
+  readonly secrets: ReadonlyMap<string, string>;
   /** The file to which the step may append lines `PERCENT MESSAGE`. */
   readonly progressPath: string;
 }
@@ -36,5 +38,8 @@ export function stepEnvironment(
     DROVER_STEP: step.name,
     DROVER_PROGRESS: around.progressPath,
     ...step.environment,
+    ...Object.fromEntries(
+      Object.entries(step.secretEnvironment).map(([name, secret]) => [name, around.secrets.get(secret) ?? '']),
+    ),
   };
 }

@@ -77,6 +77,7 @@ function counting(client: LeaseClient, index: number): LeaseClient {
   return {
     openSession: (request, signal) => client.openSession(request, signal),
     appendLog: (request, signal) => client.appendLog(request, signal),
+    fetchSecrets: (request, signal) => client.fetchSecrets(request, signal),
     link(signal) {
       const link = client.link(signal);
       return {
