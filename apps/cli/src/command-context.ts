@@ -4,6 +4,7 @@ import { isLoopback } from '@drover/app-config';
 import type { Command } from 'commander';
 import { readFile } from 'node:fs/promises';
 import { createFleetClient, type FleetClient } from './fleet-client.ts';
+import { tokenFor } from './sign-in/token-for.ts';
 
 /** Where a server listens when nobody says otherwise. */
 export const defaultServerUrl = 'http://127.0.0.1:7613';
@@ -33,7 +34,10 @@ export interface ServerOptions {
 export function withServer(command: Command, env: CommandContext['env']): Command {
   return command
     .option('-s, --server <url>', 'the server to ask [DROVER_SERVER]', env['DROVER_SERVER'] ?? defaultServerUrl)
-    .option('--token <token>', 'what the server asks every caller for; better in the environment [DROVER_TOKEN]')
+    .option(
+      '--token <token>',
+      'what the server is shown, if "drover login" keeps nothing; better in the environment [DROVER_TOKEN]',
+    )
     .option('--ca <file>', 'PEM file of the authority that signed its certificate [DROVER_CA]')
     .option('--cert <file>', 'PEM file of a certificate of your own, where it asks for one [DROVER_CERT]')
     .option('--cert-key <file>', 'PEM file of its private key [DROVER_CERT_KEY]')
@@ -48,11 +52,11 @@ export function withJson(command: Command): Command {
 /** Runs `work` with a client for `--server` and closes it. */
 export async function usingServer<Result>(
   options: ServerOptions,
-  context: Pick<CommandContext, 'env'>,
+  context: Pick<CommandContext, 'env' | 'signal'>,
   work: (client: FleetClient) => Promise<Result>,
 ): Promise<Result> {
-  const url = checkServerUrl(options.server, options.plaintext ?? context.env['DROVER_PLAINTEXT'] === '1');
-  const token = options.token ?? context.env['DROVER_TOKEN'];
+  const url = serverOrigin(options, context.env);
+  const token = await tokenFor(url, { token: options.token, env: context.env, signal: context.signal });
   const caFile = options.ca ?? context.env['DROVER_CA'];
   const ca = caFile === undefined ? undefined : await readPem('--ca', caFile);
   const certFile = options.cert ?? context.env['DROVER_CERT'];
@@ -77,6 +81,11 @@ async function readPem(option: string, file: string): Promise<string> {
   } catch (error) {
     throw new UsageError(`${option} is ${file}, which cannot be read: ${messageOf(error)}`);
   }
+}
+
+/** The origin of the server that a command asks. */
+export function serverOrigin({ server, plaintext }: ServerOptions, env: CommandContext['env']): string {
+  return checkServerUrl(server, plaintext ?? env['DROVER_PLAINTEXT'] === '1');
 }
 
 function checkServerUrl(text: string, plaintext: boolean): string {

@@ -3,7 +3,14 @@ import { createGrpcTransport } from '@connectrpc/connect-node';
 import { GuardedSessionManager } from '@drover/grpc-streams';
 import { createRemoteContentStore } from '@drover/content-store-remote';
 import type { ContentStore } from '@drover/content-store';
-import { AgentTaskService, EnrolmentAdminService, FleetService, JobService, UpgradeService } from '@drover/control-api';
+import {
+  AccessService,
+  AgentTaskService,
+  EnrolmentAdminService,
+  FleetService,
+  JobService,
+  UpgradeService,
+} from '@drover/control-api';
 
 /** A server as the command line calls it. */
 export interface FleetClient extends Disposable {
@@ -13,6 +20,7 @@ export interface FleetClient extends Disposable {
   readonly enrolment: Client<typeof EnrolmentAdminService>;
   readonly agentTasks: Client<typeof AgentTaskService>;
   readonly upgrades: Client<typeof UpgradeService>;
+  readonly access: Client<typeof AccessService>;
   readonly content: ContentStore;
 }
 
@@ -40,7 +48,7 @@ export function createFleetClient({ url, token, ca, certificate }: FleetClientOp
     sessionManager: sessions,
     interceptors: [
       (next) => (request) => {
-        if (token !== undefined) request.header.set('authorization', `Bearer ${token}`);
+        if (token !== undefined && token !== '') request.header.set('authorization', `Bearer ${token}`);
         return next(request);
       },
     ],
@@ -52,6 +60,7 @@ export function createFleetClient({ url, token, ca, certificate }: FleetClientOp
     enrolment: createClient(EnrolmentAdminService, transport),
     agentTasks: createClient(AgentTaskService, transport),
     upgrades: createClient(UpgradeService, transport),
+    access: createClient(AccessService, transport),
     content: createRemoteContentStore({}, { transport }),
     [Symbol.dispose]: () => sessions.abort(),
   };

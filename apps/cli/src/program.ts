@@ -3,9 +3,11 @@ import { Command } from 'commander';
 import type { CommandContext } from './command-context.ts';
 import { addEnrolmentCommands } from './commands/enrolment-commands.ts';
 import { addBundleCommands } from './commands/bundle-commands.ts';
+import { addAccessCommands } from './commands/access-commands.ts';
 import { addFleetCommands } from './commands/fleet-commands.ts';
 import { addJobCommands } from './commands/job-commands.ts';
 import { addSubmitCommand } from './commands/submit-command.ts';
+import { addSignInCommands } from './commands/sign-in-commands.ts';
 import { addUpCommand } from './commands/up-command.ts';
 import { version } from './version.ts';
 
@@ -26,6 +28,8 @@ export async function createProgram(context: CommandContext, argv: readonly stri
   addFleetCommands(program, context);
   addEnrolmentCommands(program, context);
   addBundleCommands(program, context);
+  addSignInCommands(program, context);
+  addAccessCommands(program, context);
   program.addCommand(await appCommand('server', 'run a server', argv));
   program.addCommand(await appCommand('agent', 'run an agent on this machine', argv));
   for (const command of [program, ...allCommands(program)]) {

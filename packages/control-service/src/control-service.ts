@@ -1,4 +1,5 @@
 import { create } from '@bufbuild/protobuf';
+import { callerKey, changeFrom, seesPool } from '@drover/access';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import type { ConnectRouter, HandlerContext } from '@connectrpc/connect';
 import {
@@ -13,15 +14,17 @@ import {
   SubmitJobsResponseSchema,
   type AgentStatus,
   type CancelJobRequest,
+  type JobSubmission,
   type ListJobsRequest,
   type ListJobsResponse,
 } from '@drover/control-api';
-import { DroverError, silentLogger, systemClock } from '@drover/lease-kit';
-import { definePools } from '@drover/lease-matching';
-import { AgentCondition, ReasonSchema } from '@drover/lease-protocol';
-import type { AgentRecord, JobRecord, StoreContext } from '@drover/lease-store';
+import { DroverError, isDroverError, silentLogger, systemClock } from '@drover/lease-kit';
+import { definePools, type Pools } from '@drover/lease-matching';
+import { AgentCondition, ReasonSchema, type AgentDescription } from '@drover/lease-protocol';
+import type { AgentRecord, JobRecord } from '@drover/lease-store';
 import { connectErrorFrom, convertErrors } from '@drover/rpc-errors';
-import { leasePinOwner } from '@drover/task-sources';
+import { agentTraits, leasePinOwner } from '@drover/task-sources';
+import { checkCancels, seesJob, seesLease, visibleJobs, type Call } from './call-scope.ts';
 import type { ControlServiceDeps, ControlServiceOptions } from './control-service-options.ts';
 import { explainJob } from './explain-job.ts';
 import { Followers } from './followers.ts';
@@ -30,15 +33,16 @@ import { JobReader } from './job-reader.ts';
 import { jobStateOf, jobStatusOf, leaseStatusOf } from './job-status.ts';
 import { readLog } from './read-log.ts';
 import { createJobSubmitter, type JobSubmitter } from './submit-jobs.ts';
+import { visiblePage } from './visible-page.ts';
 import { watchJob } from './watch-job.ts';
-
-type Call = StoreContext & { readonly signal: AbortSignal };
 
 const jobsPageMax = 500;
 const jobsPageDefault = 50;
 const fleetPageMax = 1_000;
 const fleetPageDefault = 200;
 const reasonBytesMax = 1_024;
+/** Names of jobs in one line of the audit. */
+const namesNotedMax = 20;
 /** Pages of the store that one filtered list may look through. */
 const filteredPagesMax = 20;
 
@@ -70,12 +74,14 @@ export function registerControlService(
     convertErrors({ [Symbol.asyncIterator]: () => run(callOf(deps, context)) }, connectErrorFrom);
   router.service(JobService, {
     submitJobs: (request, context) =>
-      unary(context, async (call) =>
-        create(SubmitJobsResponseSchema, { jobIds: [...(await service.submitter.submit(request.jobs, call))] }),
-      ),
+      unary(context, async (call) => {
+        const jobIds = await service.submitter.submit(request.jobs, call);
+        noteSubmitted(call, request.jobs, jobIds);
+        return create(SubmitJobsResponseSchema, { jobIds: [...jobIds] });
+      }),
     getJob: (request, context) =>
       unary(context, async (call) => {
-        const job = await deps.store.jobs.job(checkJobId(request.jobId), call);
+        const job = await visibleJobs(deps.store.jobs, call).job(checkJobId(request.jobId), call);
         return create(GetJobResponseSchema, { job: await service.reader().read(job, call) });
       }),
     listJobs: (request, context) => unary(context, (call) => service.listJobs(request, call)),
@@ -86,37 +92,47 @@ export function registerControlService(
         return create(CancelJobResponseSchema);
       }),
     readLog: (request, context) =>
-      stream(context, (call) => readLog(request, { ...deps.store, followers: service.followers }, call)),
+      stream(context, (call) => {
+        const jobs = visibleJobs(deps.store.jobs, call);
+        return readLog(request, { jobs, logs: deps.store.logs, followers: service.followers }, call);
+      }),
   });
   return router.service(FleetService, {
     listAgents: (request, context) =>
       unary(context, async (call) => {
         const limit = pageSizeOf(request.pageSize, fleetPageDefault, fleetPageMax);
         const after = idFromPageToken(request.pageToken);
-        const agents = await deps.store.sessions.agents(after === undefined ? { limit } : { after, limit }, call);
-        const nextPageToken = agents.length < limit ? '' : pageTokenOf(agents.at(-1)!.agentId);
-        return create(ListAgentsResponseSchema, { agents: agents.map(agentStatusOf), nextPageToken });
+        const { rows, next } = await visiblePage({
+          limit,
+          after,
+          fetch: (page) => deps.store.sessions.agents(page, call),
+          idOf: ({ agentId }) => agentId,
+          isVisible: (agent) => service.seesAgent(agent, call),
+        });
+        const nextPageToken = next === undefined ? '' : pageTokenOf(next);
+        return create(ListAgentsResponseSchema, { agents: rows.map(agentStatusOf), nextPageToken });
       }),
     listLeases: (request, context) =>
       unary(context, async (call) => {
         const limit = pageSizeOf(request.pageSize, fleetPageDefault, fleetPageMax);
         const after = idFromPageToken(request.pageToken);
-        const leases = await deps.store.jobs.liveLeases(
-          {
-            limit,
-            ...(after === undefined ? {} : { after }),
-            ...(request.agentId === '' ? {} : { agentId: request.agentId }),
-          },
-          call,
-        );
-        const nextPageToken = leases.length < limit ? '' : pageTokenOf(leases.at(-1)!.leaseId);
-        return create(ListLeasesResponseSchema, { leases: leases.map((lease) => leaseStatusOf(lease)), nextPageToken });
+        const ofAgent = request.agentId === '' ? {} : { agentId: request.agentId };
+        const { rows, next } = await visiblePage({
+          limit,
+          after,
+          fetch: (page) => deps.store.jobs.liveLeases({ ...page, ...ofAgent }, call),
+          idOf: ({ leaseId }) => leaseId,
+          isVisible: (lease) => seesLease(call, lease),
+        });
+        const nextPageToken = next === undefined ? '' : pageTokenOf(next);
+        return create(ListLeasesResponseSchema, { leases: rows.map((lease) => leaseStatusOf(lease)), nextPageToken });
       }),
     explainJob: (request, context) =>
       unary(context, async (call) => {
-        const job = await deps.store.jobs.job(checkJobId(request.jobId), call);
         const { jobs, sessions } = deps.store;
-        return explainJob(job, { jobs, sessions, pools: service.pools, nowMs: service.clock.wallMs() }, call);
+        const job = await visibleJobs(jobs, call).job(checkJobId(request.jobId), call);
+        const sees = (agent: AgentRecord): boolean => service.seesAgent(agent, call);
+        return explainJob(job, { jobs, sessions, sees, pools: service.pools, nowMs: service.clock.wallMs() }, call);
       }),
   });
 }
@@ -149,9 +165,15 @@ class ControlService {
   }
 
   watch(idOrPrefix: string, call: Call): ReturnType<typeof watchJob> {
-    const { jobs } = this.#deps.store;
+    const jobs = visibleJobs(this.#deps.store.jobs, call);
     const deps = { jobs, reader: this.reader(), followers: this.followers, clock: this.clock };
     return watchJob(idOrPrefix, { ...deps, spacingMs: this.#watchSpacingMs }, call);
+  }
+
+  /** True if the caller may see an agent: of one limited to pools, those in one of them. */
+  seesAgent({ agentId, description }: AgentRecord, call: Call): boolean {
+    if (call.pools === undefined) return true;
+    return agentPools(agentId, description, this.pools).some((pool) => seesPool(call, pool));
   }
 
   async listJobs(request: ListJobsRequest, call: Call): Promise<ListJobsResponse> {
@@ -161,7 +183,9 @@ class ControlService {
     const found: JobRecord[] = [];
     for (let pages = 0; ; pages += 1) {
       const page = await this.#deps.store.jobs.jobs(before === undefined ? { limit } : { before, limit }, call);
-      const fitting = page.filter(({ leases }) => states.size === 0 || states.has(jobStateOf(leases)));
+      const fitting = page.filter(
+        (job) => seesJob(call, job) && (states.size === 0 || states.has(jobStateOf(job.leases))),
+      );
       const taken = fitting.slice(0, limit - found.length);
       found.push(...taken);
       const all = page.length < limit && taken.length === fitting.length;
@@ -183,12 +207,20 @@ class ControlService {
       throw inputInvalid('INVALID_CANCEL_REASON', 'reason', problem, `at most ${reasonBytesMax}`);
     }
     const { store, blobs } = this.#deps;
-    const { jobId } = await store.jobs.job(checkJobId(request.jobId), call);
+    const job = await visibleJobs(store.jobs, call).job(checkJobId(request.jobId), call);
+    checkCancels(call, job);
+    const { jobId } = job;
     const wished = await store.jobs.wishCancel(jobId, request.reason, call);
     for (const agentId of new Set(wished.map((attempt) => attempt.agentId))) {
       store.signals.announce({ kind: 'cancel', agentId });
     }
     store.signals.announce({ kind: 'job', jobId });
+    const before = { name: job.name, submitter: job.submitter, cancelWished: job.cancelWished };
+    call.change?.note({
+      subject: `job:${jobId}`,
+      before,
+      after: { ...before, cancelWished: true, reason: request.reason },
+    });
     if (blobs === undefined) return;
     // Leases that waited have ended here, where no server is told of it.
     const after = await store.jobs.job(jobId, call);
@@ -197,7 +229,25 @@ class ControlService {
 }
 
 function callOf(deps: ControlServiceDeps, context: HandlerContext): Call {
-  return { principal: deps.principalOf(context), signal: context.signal };
+  const { values, signal } = context;
+  const { role, pools } = values.get(callerKey);
+  const change = changeFrom(values);
+  return {
+    principal: deps.principalOf(context),
+    signal,
+    ...(role === undefined ? {} : { role }),
+    ...(pools === undefined ? {} : { pools }),
+    ...(change === undefined ? {} : { change }),
+  };
+}
+
+/** One line of the audit for a call: the jobs themselves remember what they are, and who submitted them. */
+function noteSubmitted({ change }: Call, jobs: readonly JobSubmission[], jobIds: readonly string[]): void {
+  const names = [...new Set(jobs.map(({ name }) => name))].slice(0, namesNotedMax);
+  change?.note({
+    subject: `job:${jobIds[0]}`,
+    after: jobIds.length === 1 ? { name: names[0] } : { jobs: jobIds.length, names, last: jobIds.at(-1) },
+  });
 }
 
 function agentStatusOf(record: AgentRecord): AgentStatus {
@@ -215,6 +265,17 @@ function agentStatusOf(record: AgentRecord): AgentStatus {
   if (record.session !== undefined) status.sessionOpenedAt = timestampFromMs(record.session.openedAtMs);
   for (const [name, count] of Object.entries(record.resourcesUsed)) status.resourcesUsed[name] = BigInt(count);
   return status;
+}
+
+/** The pools that an agent is in. */
+function agentPools(agentId: string, description: AgentDescription, pools: Pools): readonly string[] {
+  try {
+    return agentTraits(agentId, description, pools).pools;
+  } catch (error) {
+    if (!isDroverError(error)) throw error;
+    // Stored before a bound was lowered: without its properties it is still an agent.
+    return agentTraits(agentId, { ...description, properties: [] }, pools).pools;
+  }
 }
 
 function checkPlanners({ planners }: ControlServiceDeps): void {

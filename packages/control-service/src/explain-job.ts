@@ -17,6 +17,8 @@ import { agentOffer, agentTraits } from '@drover/task-sources';
 export interface ExplainJobDeps {
   readonly jobs: Pick<JobStore, 'liveLeases'>;
   readonly sessions: Pick<SessionStore, 'agents'>;
+  /** Whether the caller may see an agent. */
+  readonly sees: (agent: AgentRecord) => boolean;
   readonly pools: Pools;
   readonly nowMs: number;
 }
@@ -132,7 +134,7 @@ async function readFleet(deps: ExplainJobDeps, context: StoreContext): Promise<F
       after === undefined ? { limit: agentsPage } : { after, limit: agentsPage },
       context,
     );
-    for (const record of page) fleet.push(await fleetAgent(record, deps, context));
+    for (const record of page) if (deps.sees(record)) fleet.push(await fleetAgent(record, deps, context));
     if (page.length < agentsPage) break;
     after = page.at(-1)!.agentId;
   }

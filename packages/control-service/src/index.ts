@@ -1,5 +1,5 @@
 export { registerAgentTaskService, type AgentTaskServiceDeps } from './agent-task-service.ts';
 export type { ControlServiceDeps, ControlServiceOptions } from './control-service-options.ts';
 export { registerControlService } from './control-service.ts';
-export { createJobSubmitter, type JobSubmitter, type JobSubmitterDeps } from './submit-jobs.ts';
 export { registerUpgradeService, type UpgradeServiceDeps } from './upgrade-service.ts';
+export { createJobSubmitter, type JobSubmitter, type JobSubmitterDeps, type SubmitContext } from './submit-jobs.ts';

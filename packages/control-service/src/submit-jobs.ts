@@ -18,6 +18,7 @@ import {
 import { checkRequirements } from '@drover/lease-matching';
 import type { JobDraft, StoreContext, SubmittedJob } from '@drover/lease-store';
 import { leasePinOwner, payloadPinMs, withReferencedPayload } from '@drover/task-sources';
+import { checkSubmits } from './call-scope.ts';
 import type { ControlServiceDeps, ControlServiceOptions } from './control-service-options.ts';
 import { inputInvalid } from './input-errors.ts';
 import { sealerFor } from './seal-secrets.ts';
@@ -44,6 +45,12 @@ export type JobSubmitterDeps = Pick<
   readonly store: Pick<ControlServiceDeps['store'], 'jobs' | 'signals'>;
 };
 
+/** On whose behalf jobs are submitted. */
+export interface SubmitContext extends StoreContext {
+  /** The pools that the submitter is limited to, `POOL_OUT_OF_SCOPE` beyond; absent: none. */
+  readonly pools?: readonly string[];
+}
+
 /** Submits jobs from the server's own process, as `SubmitJobs` does for others. */
 export interface JobSubmitter {
   /**
@@ -52,7 +59,7 @@ export interface JobSubmitter {
    * right, `unavailable` if nobody can say whether it is stored, for which a request id makes a second call safe. An abort
    * counts until the transaction starts.
    */
-  submit(jobs: readonly JobSubmission[], context: StoreContext): Promise<readonly string[]>;
+  submit(jobs: readonly JobSubmission[], context: SubmitContext): Promise<readonly string[]>;
 }
 
 /** Makes a {@link JobSubmitter}. One for each process: submissions that come at the same time share a commit. */
@@ -89,9 +96,13 @@ class BatchingJobSubmitter implements JobSubmitter {
     this.#planners = new Map(deps.planners.map((planner) => [planner.payloadType, planner]));
   }
 
-  async submit(submissions: readonly JobSubmission[], context: StoreContext): Promise<readonly string[]> {
+  async submit(submissions: readonly JobSubmission[], context: SubmitContext): Promise<readonly string[]> {
     const { placement, blobs } = this.#deps;
     const planned = this.#plan(submissions, principalName(context.principal));
+    checkSubmits(
+      context,
+      planned.flatMap(({ drafts }) => drafts),
+    );
     const pinned: string[] = [];
     const release = (owners: readonly string[]): void => {
       for (const owner of owners) blobs?.unpin(owner).catch((error: unknown) => this.#logUnpin(owner, error));
