@@ -15,9 +15,8 @@ export { endWithCredential } from './end-with-credential.ts';
 export { FailedSignIns, type FailedSignInsOptions } from './failed-sign-ins.ts';
 export { changeFrom } from './pending-change.ts';
 export { isRole, roleAllows, roles, type Role } from './role.ts';
-export { ruleOf, type RpcRule, type RpcTable } from './rpc-rule.ts';
+export type { RpcRule, RpcTable } from './rpc-rule.ts';
 export { rpcTable } from './rpc-table.ts';
-export { tokenPrefix } from './token-secret.ts';
 export {
   createTokenVerifier,
   type TokenVerifier,
