@@ -46,10 +46,13 @@ process.on('SIGUSR2', () => {
     if (isOn && comesBack === 'same') boot(false);
   });
 });
-process.on('SIGTERM', () => {
+const end = (): void => {
   isOn = false;
   void goDown().then(() => process.exit(0));
-});
+};
+process.on('SIGTERM', end);
+// Whoever started it has gone.
+process.on('disconnect', end);
 // The crash of an agent, which whoever supervises it starts again.
 process.on('SIGHUP', () => {
   const child = agent;
