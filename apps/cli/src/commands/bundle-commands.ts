@@ -33,7 +33,7 @@ export function addBundleCommands(program: Command, context: CommandContext): vo
     .argument('<file>', 'where to put the private key; kept from other users, never written over')
     .description('make a key pair for signing bundles; prints the public key for upgrade.keys of agents')
     .action(async (file: string) => {
-      const { generateSigningKey } = await import('@drover/agent-bundles');
+      const { generateSigningKey } = await import('../bundles/bundle-tools.ts');
       const { privateKeyPem, publicKey } = generateSigningKey();
       await writeFile(file, privateKeyPem, { mode: 0o600, flag: 'wx', flush: true }).catch((error: unknown) => {
         throw fileError('the private key cannot be written', file, error);
@@ -50,7 +50,7 @@ export function addBundleCommands(program: Command, context: CommandContext): vo
     .option('--platform <platform>', 'e.g. linux-x64, or any; default that of this machine')
     .option('-o, --output <file>', 'the archive; default agent-VERSION-PLATFORM.tar.gz')
     .action(async (folder: string, options: BuildOptions) => {
-      const { buildBundle, ownPlatform } = await import('@drover/agent-bundles');
+      const { buildBundle, ownPlatform } = await import('../bundles/bundle-tools.ts');
       const { version, entry, platform = ownPlatform } = options;
       const output = options.output ?? `agent-${version}-${platform}.tar.gz`;
       const built = await buildBundle({ folder, version, entry, platform, output, signal: context.signal }).catch(
@@ -69,7 +69,7 @@ export function addBundleCommands(program: Command, context: CommandContext): vo
     .requiredOption('--key <file>', 'the private key, as keygen writes it')
     .option('--signature <file>', 'the signature document; default BUNDLE.sig.json')
     .action(async (bundle: string, options: SignatureOptions & { readonly key: string }) => {
-      const { signBundle, unpackBundle } = await import('@drover/agent-bundles');
+      const { signBundle, unpackBundle } = await import('../bundles/bundle-tools.ts');
       const pem = await readText(options.key);
       const digest = await digestOfFile(bundle);
       // Nobody signs what no machine would take.
@@ -104,8 +104,8 @@ export function addBundleCommands(program: Command, context: CommandContext): vo
     .requiredOption('--home <folder>', 'the supervisor’s folder')
     .action(async (bundle: string, options: KeysOptions & { readonly home: string }) => {
       const { version, digest } = await verified(bundle, options, context);
-      const { unpackBundle } = await import('@drover/agent-bundles');
-      const { installFirstVersion } = await import('@drover/agent-supervisor');
+      const { unpackBundle } = await import('../bundles/bundle-tools.ts');
+      const { installFirstVersion } = await import('../bundles/bundle-tools.ts');
       const name = await installFirstVersion(options.home, { version, bundle: digest.hash }, async (folder) => {
         const { entry } = await unpackBundle(createReadStream(bundle), { folder, signal: context.signal });
         return { entry };
@@ -132,7 +132,7 @@ function withKeys(command: Command): Command {
 
 async function verified(bundle: string, options: KeysOptions, context: CommandContext): Promise<BundleStatement> {
   const { checkBundleStatement, parseTrustedKey, unpackBundle, verifyBundleSignature } =
-    await import('@drover/agent-bundles');
+    await import('../bundles/bundle-tools.ts');
   const keys: TrustedKey[] = (options.key ?? []).map(parseTrustedKey);
   const statement = verifyBundleSignature(await readText(signatureFile(bundle, options)), keys);
   const { version, platform } = statement;
