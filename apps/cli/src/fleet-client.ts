@@ -5,10 +5,12 @@ import { createRemoteContentStore } from '@drover/content-store-remote';
 import type { ContentStore } from '@drover/content-store';
 import {
   AccessService,
+  AgentService,
   AgentTaskService,
   EnrolmentAdminService,
   FleetService,
   JobService,
+  PoolService,
   UpgradeService,
 } from '@drover/control-api';
 
@@ -21,6 +23,8 @@ export interface FleetClient extends Disposable {
   readonly agentTasks: Client<typeof AgentTaskService>;
   readonly upgrades: Client<typeof UpgradeService>;
   readonly access: Client<typeof AccessService>;
+  readonly agents: Client<typeof AgentService>;
+  readonly pools: Client<typeof PoolService>;
   readonly content: ContentStore;
 }
 
@@ -61,6 +65,8 @@ export function createFleetClient({ url, token, ca, certificate }: FleetClientOp
     agentTasks: createClient(AgentTaskService, transport),
     upgrades: createClient(UpgradeService, transport),
     access: createClient(AccessService, transport),
+    agents: createClient(AgentService, transport),
+    pools: createClient(PoolService, transport),
     content: createRemoteContentStore({}, { transport }),
     [Symbol.dispose]: () => sessions.abort(),
   };

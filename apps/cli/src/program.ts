@@ -8,6 +8,8 @@ import { addFleetCommands } from './commands/fleet-commands.ts';
 import { addJobCommands } from './commands/job-commands.ts';
 import { addSubmitCommand } from './commands/submit-command.ts';
 import { addSignInCommands } from './commands/sign-in-commands.ts';
+import { addAgentCommands } from './commands/agent-commands.ts';
+import { addPoolCommands } from './commands/pool-commands.ts';
 import { addUpCommand } from './commands/up-command.ts';
 import { version } from './version.ts';
 
@@ -26,10 +28,12 @@ export async function createProgram(context: CommandContext, argv: readonly stri
   addJobCommands(program, context);
   addSubmitCommand(program, context);
   addFleetCommands(program, context);
+  addAgentCommands(program, context);
   addEnrolmentCommands(program, context);
   addBundleCommands(program, context);
   addSignInCommands(program, context);
   addAccessCommands(program, context);
+  addPoolCommands(program, context);
   program.addCommand(await appCommand('server', 'run a server', argv));
   program.addCommand(await appCommand('agent', 'run an agent on this machine', argv));
   for (const command of [program, ...allCommands(program)]) {

@@ -123,6 +123,7 @@ export function createServerHost(
         registerControlService(router, {
           store,
           planners: container.resolveAll<JobPlanner>(JobPlanner),
+          policy: container.resolve(PolicyToken),
           placement: server.placement,
           blobs: content,
           ...secretsOf(container),

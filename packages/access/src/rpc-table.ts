@@ -55,6 +55,23 @@ export const rpcTable: RpcTable = {
     ResumeRollout: change('operator', 'rollout.resume'),
     RollBackRollout: change('operator', 'rollout.roll-back'),
   },
+  'drover.control.v1.AgentService': {
+    GetAgent: read('viewer'),
+    SetAgentsEnabled: change('operator', 'agent.enable'),
+    SetAgentsBusy: change('operator', 'agent.busy'),
+    RemoveAgent: change('operator', 'agent.remove'),
+    AddDowntime: change('operator', 'downtime.add'),
+    ListDowntimes: read('viewer'),
+    RemoveDowntime: change('operator', 'downtime.remove'),
+  },
+  'drover.control.v1.PoolService': {
+    ListPools: read('viewer'),
+    GetPool: read('viewer'),
+    CreatePool: change('operator', 'pool.create'),
+    UpdatePool: change('operator', 'pool.update'),
+    DeletePool: change('operator', 'pool.delete'),
+    GetScaleHints: read('viewer'),
+  },
   'drover.lease.v1.LeaseService': {
     OpenSession: byAgents,
     ExchangeLeases: byAgents,

@@ -1,9 +1,18 @@
 import type { HandlerContext } from '@connectrpc/connect';
 import type { BlobPins, ContentStore } from '@drover/content-store';
 import type { Clock, JobPlanner, Logger, Principal } from '@drover/lease-kit';
-import type { PoolDefinition } from '@drover/lease-matching';
 import type { SecretSealer } from '@drover/lease-secrets';
-import type { JobStore, LogStore, SessionStore, StoreSignals } from '@drover/lease-store';
+import type {
+  AgentSettingsStore,
+  LeaseQueue,
+  PoolStore,
+  StoreContext,
+  JobStore,
+  LogStore,
+  SessionStore,
+  StoreSignals,
+} from '@drover/lease-store';
+import type { FleetPolicy } from '@drover/fleet-policy';
 import type { ImmediatePlacement } from '@drover/task-sources';
 
 /** Bounds and times of the service. */
@@ -16,8 +25,6 @@ export interface ControlServiceOptions {
   readonly watchSpacingMs?: number;
   /** The source of leases for whose payload no planner is registered. Default `job`. */
   readonly unplannedSource?: string;
-  /** As the servers of the fleet are given it, so that `ExplainJob` sees the same pools. Default none. */
-  readonly pools?: readonly PoolDefinition[];
 }
 
 /** Who works together in the service. */
@@ -25,13 +32,21 @@ export interface ControlServiceDeps {
   readonly store: {
     readonly jobs: JobStore;
     readonly logs: LogStore;
-    readonly sessions: Pick<SessionStore, 'agents'>;
+    readonly sessions: Pick<SessionStore, 'agent' | 'agents' | 'removeAgent'>;
+    readonly queue: Pick<LeaseQueue, 'waitingWork'>;
+    readonly pools: PoolStore;
+    readonly agentSettings: AgentSettingsStore;
     readonly signals: StoreSignals;
   };
   /** One for each payload type that is planned. */
   readonly planners: readonly JobPlanner[];
   /** On whose behalf a call is made; throws a DroverError with advice `denied` for a caller that is nobody. */
   readonly principalOf: (context: HandlerContext) => Principal;
+  /**
+   * Pools and what operators say about agents, the same that the servers of the fleet go by; `refresh` is called after a write
+   * of this service. Absent: no pools, and nothing is said.
+   */
+  readonly policy?: FleetPolicy & { refresh?(): Promise<void> };
   /** Binds new leases to agents of this process at once. Absent: they wait and are claimed. */
   readonly placement?: ImmediatePlacement;
   /** Seals the secrets of jobs. Absent: a job with secrets is refused with SECRETS_UNAVAILABLE. */
@@ -43,3 +58,9 @@ export interface ControlServiceDeps {
   /** Default: silence. */
   readonly logger?: Logger;
 }
+
+/** Runs a call that answers once, on behalf of its caller, with errors as the wire has them. */
+export type UnaryCall = <T>(
+  context: HandlerContext,
+  run: (call: StoreContext & { readonly signal: AbortSignal }) => Promise<T>,
+) => Promise<T>;

@@ -1,37 +1,37 @@
 import { create } from '@bufbuild/protobuf';
 import { callerKey, changeFrom, seesPool } from '@drover/access';
-import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import type { ConnectRouter, HandlerContext } from '@connectrpc/connect';
 import {
-  AgentStatusSchema,
   CancelJobResponseSchema,
   FleetService,
   GetJobResponseSchema,
   JobService,
-  ListAgentsResponseSchema,
   ListJobsResponseSchema,
   ListLeasesResponseSchema,
   SubmitJobsResponseSchema,
-  type AgentStatus,
   type CancelJobRequest,
   type JobSubmission,
   type ListJobsRequest,
   type ListJobsResponse,
 } from '@drover/control-api';
-import { DroverError, isDroverError, silentLogger, systemClock } from '@drover/lease-kit';
-import { definePools, type Pools } from '@drover/lease-matching';
-import { AgentCondition, ReasonSchema, type AgentDescription } from '@drover/lease-protocol';
+import { openPolicy } from '@drover/fleet-policy';
+import { DroverError, silentLogger, systemClock } from '@drover/lease-kit';
 import type { AgentRecord, JobRecord } from '@drover/lease-store';
 import { connectErrorFrom, convertErrors } from '@drover/rpc-errors';
-import { agentTraits, leasePinOwner } from '@drover/task-sources';
+import { leasePinOwner } from '@drover/task-sources';
+import { registerAgentService } from './agent-service.ts';
 import { checkCancels, seesJob, seesLease, visibleJobs, type Call } from './call-scope.ts';
-import type { ControlServiceDeps, ControlServiceOptions } from './control-service-options.ts';
+import type { ControlServiceDeps, ControlServiceOptions, UnaryCall } from './control-service-options.ts';
+import { storedTraits } from './fleet-reader.ts';
 import { explainJob } from './explain-job.ts';
 import { Followers } from './followers.ts';
 import { checkJobId, idFromPageToken, inputInvalid, pageSizeOf, pageTokenOf } from './input-errors.ts';
 import { JobReader } from './job-reader.ts';
 import { jobStateOf, jobStatusOf, leaseStatusOf } from './job-status.ts';
+import { listAgents } from './list-agents.ts';
+import { registerPoolService } from './pool-service.ts';
 import { readLog } from './read-log.ts';
+import { ScaleHints } from './scale-hints.ts';
 import { createJobSubmitter, type JobSubmitter } from './submit-jobs.ts';
 import { visiblePage } from './visible-page.ts';
 import { watchJob } from './watch-job.ts';
@@ -46,16 +46,9 @@ const namesNotedMax = 20;
 /** Pages of the store that one filtered list may look through. */
 const filteredPagesMax = 20;
 
-const conditions: Readonly<Record<AgentRecord['condition'], AgentCondition>> = {
-  ready: AgentCondition.READY,
-  busy: AgentCondition.BUSY,
-  stopping: AgentCondition.STOPPING,
-  unhealthy: AgentCondition.UNHEALTHY,
-};
-
 /**
- * Puts drover.control.v1.JobService and FleetService on a router. Throws a DroverError with code `CONTROL_SERVICE_INVALID` for
- * two planners of one payload type, and `POOL_INVALID`.
+ * Puts JobService, FleetService, AgentService and PoolService of drover.control.v1 on a router. Throws a DroverError with code
+ * `CONTROL_SERVICE_INVALID` for two planners of one payload type.
  */
 export function registerControlService(
   router: ConnectRouter,
@@ -63,7 +56,7 @@ export function registerControlService(
   options: ControlServiceOptions = {},
 ): ConnectRouter {
   const service = new ControlService(deps, options);
-  const unary = async <T>(context: HandlerContext, run: (call: Call) => Promise<T>): Promise<T> => {
+  const unary: UnaryCall = async (context, run) => {
     try {
       return await run(callOf(deps, context));
     } catch (error) {
@@ -97,20 +90,15 @@ export function registerControlService(
         return readLog(request, { jobs, logs: deps.store.logs, followers: service.followers }, call);
       }),
   });
+  const { policy, clock } = service;
+  const hints = new ScaleHints({ ...deps.store, policy, clock });
+  registerPoolService(router, { ...deps.store, policy, hints }, unary);
+  registerAgentService(router, { ...deps.store, policy, clock }, unary);
   return router.service(FleetService, {
     listAgents: (request, context) =>
       unary(context, async (call) => {
-        const limit = pageSizeOf(request.pageSize, fleetPageDefault, fleetPageMax);
-        const after = idFromPageToken(request.pageToken);
-        const { rows, next } = await visiblePage({
-          limit,
-          after,
-          fetch: (page) => deps.store.sessions.agents(page, call),
-          idOf: ({ agentId }) => agentId,
-          isVisible: (agent) => service.seesAgent(agent, call),
-        });
-        const nextPageToken = next === undefined ? '' : pageTokenOf(next);
-        return create(ListAgentsResponseSchema, { agents: rows.map(agentStatusOf), nextPageToken });
+        const sees = (agent: AgentRecord): boolean => service.seesAgent(agent, call);
+        return listAgents(request, { ...deps.store, sees, policy: service.policy }, call);
       }),
     listLeases: (request, context) =>
       unary(context, async (call) => {
@@ -132,7 +120,8 @@ export function registerControlService(
         const { jobs, sessions } = deps.store;
         const job = await visibleJobs(jobs, call).job(checkJobId(request.jobId), call);
         const sees = (agent: AgentRecord): boolean => service.seesAgent(agent, call);
-        return explainJob(job, { jobs, sessions, sees, pools: service.pools, nowMs: service.clock.wallMs() }, call);
+        const { policy, clock } = service;
+        return explainJob(job, { jobs, sessions, sees, policy, nowMs: clock.wallMs() }, call);
       }),
   });
 }
@@ -140,7 +129,7 @@ export function registerControlService(
 class ControlService {
   readonly submitter: JobSubmitter;
   readonly followers: Followers;
-  readonly pools;
+  readonly policy: NonNullable<ControlServiceDeps['policy']>;
   readonly clock;
   readonly #deps: ControlServiceDeps;
   readonly #logger;
@@ -151,7 +140,7 @@ class ControlService {
     this.#deps = deps;
     this.clock = deps.clock ?? systemClock;
     this.#logger = deps.logger ?? silentLogger;
-    this.pools = definePools(options.pools ?? []);
+    this.policy = deps.policy ?? openPolicy;
     this.#watchSpacingMs = options.watchSpacingMs ?? 100;
     const { followersMax = 1_024, pollMs = 1_000 } = options;
     this.followers = new Followers(deps.store.signals, this.clock, followersMax, pollMs);
@@ -171,9 +160,9 @@ class ControlService {
   }
 
   /** True if the caller may see an agent: of one limited to pools, those in one of them. */
-  seesAgent({ agentId, description }: AgentRecord, call: Call): boolean {
+  seesAgent(agent: AgentRecord, call: Call): boolean {
     if (call.pools === undefined) return true;
-    return agentPools(agentId, description, this.pools).some((pool) => seesPool(call, pool));
+    return storedTraits(agent, this.policy).pools.some((pool) => seesPool(call, pool));
   }
 
   async listJobs(request: ListJobsRequest, call: Call): Promise<ListJobsResponse> {
@@ -248,34 +237,6 @@ function noteSubmitted({ change }: Call, jobs: readonly JobSubmission[], jobIds:
     subject: `job:${jobIds[0]}`,
     after: jobIds.length === 1 ? { name: names[0] } : { jobs: jobIds.length, names, last: jobIds.at(-1) },
   });
-}
-
-function agentStatusOf(record: AgentRecord): AgentStatus {
-  const status = create(AgentStatusSchema, {
-    agentId: record.agentId,
-    description: record.description,
-    online: record.session !== undefined,
-    condition: record.session === undefined ? AgentCondition.UNSPECIFIED : conditions[record.condition],
-    epoch: BigInt(record.epoch),
-    leases: record.leases,
-  });
-  if (record.session !== undefined && record.conditionReason !== undefined) {
-    status.conditionReason = create(ReasonSchema, record.conditionReason);
-  }
-  if (record.session !== undefined) status.sessionOpenedAt = timestampFromMs(record.session.openedAtMs);
-  for (const [name, count] of Object.entries(record.resourcesUsed)) status.resourcesUsed[name] = BigInt(count);
-  return status;
-}
-
-/** The pools that an agent is in. */
-function agentPools(agentId: string, description: AgentDescription, pools: Pools): readonly string[] {
-  try {
-    return agentTraits(agentId, description, pools).pools;
-  } catch (error) {
-    if (!isDroverError(error)) throw error;
-    // Stored before a bound was lowered: without its properties it is still an agent.
-    return agentTraits(agentId, { ...description, properties: [] }, pools).pools;
-  }
 }
 
 function checkPlanners({ planners }: ControlServiceDeps): void {

@@ -8,18 +8,13 @@ import {
   type ExplainJobResponse,
   type LeaseExplanation,
 } from '@drover/control-api';
-import { isDroverError } from '@drover/lease-kit';
-import { fitMismatch, match, type AgentOffer, type Pools } from '@drover/lease-matching';
-import type { AgentRecord, JobRecord, JobStore, LeaseRecord, SessionStore, StoreContext } from '@drover/lease-store';
-import { agentOffer, agentTraits } from '@drover/task-sources';
+import { fitMismatch, match, poolKey, type Pools } from '@drover/lease-matching';
+import type { JobRecord, LeaseRecord, StoreContext } from '@drover/lease-store';
+import { distance } from 'fastest-levenshtein';
+import { readFleet, type FleetAgent, type FleetReaderDeps } from './fleet-reader.ts';
 
 /** What explaining works with. */
-export interface ExplainJobDeps {
-  readonly jobs: Pick<JobStore, 'liveLeases'>;
-  readonly sessions: Pick<SessionStore, 'agents'>;
-  /** Whether the caller may see an agent. */
-  readonly sees: (agent: AgentRecord) => boolean;
-  readonly pools: Pools;
+export interface ExplainJobDeps extends FleetReaderDeps {
   readonly nowMs: number;
 }
 
@@ -29,8 +24,6 @@ export const wholeFleet = '*';
 /** Waiting leases that are explained, and lines in one answer; what is beyond is left out, leases before agents. */
 const leasesMax = 100;
 const linesMax = 20_000;
-const agentsMax = 20_000;
-const agentsPage = 1_000;
 
 const standingCodes: ReadonlySet<string> = new Set([
   'NO_SESSION',
@@ -44,12 +37,6 @@ const standingCodes: ReadonlySet<string> = new Set([
 
 /** Those that the agent itself reports, with its reason. */
 const reportedCodes: ReadonlySet<string> = new Set(['UNHEALTHY', 'BUSY', 'STOPPING']);
-
-interface FleetAgent {
-  readonly record: AgentRecord;
-  readonly offer: AgentOffer;
-  readonly payloadTypes: ReadonlySet<string>;
-}
 
 interface Reason {
   readonly code: string;
@@ -70,17 +57,19 @@ export async function explainJob(
   if (waiting.length === 0) return create(ExplainJobResponseSchema);
   const fleet = await readFleet(deps, context);
   const leasesExplained = Math.max(1, Math.min(waiting.length, Math.floor(linesMax / Math.max(1, fleet.length))));
-  const leases = waiting.slice(0, leasesExplained).map((lease) => explainLease(lease, fleet, deps.nowMs));
+  const leases = waiting.slice(0, leasesExplained).map((lease) => explainLease(lease, fleet, deps));
   return create(ExplainJobResponseSchema, { leases });
 }
 
-function explainLease(lease: LeaseRecord, fleet: readonly FleetAgent[], nowMs: number): LeaseExplanation {
+function explainLease(lease: LeaseRecord, fleet: readonly FleetAgent[], deps: ExplainJobDeps): LeaseExplanation {
+  const absent = absentPool(lease.requirements.pool, fleet, deps.policy.pools);
   const agents = fleet.map((agent): AgentExplanation => {
-    const reason = firstReason(lease, agent, nowMs);
+    const reason = firstReason(lease, agent, deps.nowMs, absent);
     return create(AgentExplanationSchema, { agentId: agent.record.agentId, fits: reason === undefined, ...reason });
   });
   if (fleet.length > 0 && fleet.every((agent) => lastingReason(lease, agent) !== undefined)) {
-    const message = `none of the ${fleet.length} agents known could take it, even when connected and idle`;
+    const none = `none of the ${fleet.length} agents known could take it, even when connected and idle`;
+    const message = absent === undefined ? none : `${none}: ${absent}`;
     agents.unshift(create(AgentExplanationSchema, { agentId: wholeFleet, code: 'NOBODY_CAN_TAKE_IT', message }));
   }
   return create(LeaseExplanationSchema, {
@@ -91,7 +80,12 @@ function explainLease(lease: LeaseRecord, fleet: readonly FleetAgent[], nowMs: n
   });
 }
 
-function firstReason(lease: LeaseRecord, agent: FleetAgent, nowMs: number): Reason | undefined {
+function firstReason(
+  lease: LeaseRecord,
+  agent: FleetAgent,
+  nowMs: number,
+  absent: string | undefined,
+): Reason | undefined {
   const { quarantinedUntilMs } = agent.record;
   if (quarantinedUntilMs !== undefined && quarantinedUntilMs > nowMs) {
     const message = `is quarantined for ${Math.ceil((quarantinedUntilMs - nowMs) / 1000)} s: two machines use its identity`;
@@ -104,12 +98,59 @@ function firstReason(lease: LeaseRecord, agent: FleetAgent, nowMs: number): Reas
     if (reason.code === 'DRAINING' && drain !== undefined) {
       return { code: reason.code, message: `${reason.message}: ${drain.source} drains it: ${drain.reason}` };
     }
-    const why = reportedCodes.has(reason.code) ? agent.record.conditionReason?.message : undefined;
-    return { code: reason.code, message: why === undefined ? reason.message : `${reason.message}: ${why}` };
+    return { code: reason.code, message: setByOperator(reason, agent) ?? reported(reason, agent) };
   }
   const lasting = lastingReason(lease, agent);
+  if (lasting?.code === 'NOT_IN_POOL' && absent !== undefined) {
+    return { code: lasting.code, message: `${lasting.message}; ${absent}` };
+  }
   if (lasting !== undefined) return lasting;
   return reason === undefined ? undefined : { code: reason.code, message: reason.message };
+}
+
+/** What the agent itself says of its condition. */
+function reported(reason: Reason, { record }: FleetAgent): string {
+  const why = reportedCodes.has(reason.code) ? record.conditionReason?.message : undefined;
+  return why === undefined ? reason.message : `${reason.message}: ${why}`;
+}
+
+/** What an operator has set, by whom, until when and why; undefined where none did. */
+function setByOperator(reason: Reason, { policy: { disabled, busy, downtime } }: FleetAgent): string | undefined {
+  const because = (comment: string): string => (comment === '' ? '' : `: ${comment}`);
+  if (reason.code === 'DISABLED' && disabled !== undefined) {
+    return `is disabled by ${disabled.by} since ${timeText(disabled.atMs)}${because(disabled.comment)}`;
+  }
+  if (reason.code === 'BUSY' && busy !== undefined) {
+    return `is busy until ${timeText(busy.untilMs)}, says ${busy.by}${because(busy.comment)}`;
+  }
+  if (reason.code === 'IN_DOWNTIME' && downtime !== undefined) {
+    return `is in scheduled downtime until ${timeText(downtime.untilMs)}${because(downtime.comment)}`;
+  }
+  return undefined;
+}
+
+function timeText(ms: number): string {
+  return new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');
+}
+
+/** What is wrong with a pool that no agent is in; undefined for one with agents, and for none. */
+function absentPool(pool: string | undefined, fleet: readonly FleetAgent[], pools: Pools): string | undefined {
+  if (pool === undefined) return undefined;
+  const key = poolKey(pool);
+  const names = new Map<string, string>();
+  for (const { traits } of fleet) for (const name of traits.pools) names.set(poolKey(name), name);
+  if (names.has(key)) return undefined;
+  if (pools.some(({ name }) => poolKey(name) === key)) return `pool ${pool} matches no agent`;
+  for (const { name } of pools) names.set(poolKey(name), name);
+  const near = [...names].filter(([other]) => distance(key, other) <= Math.max(1, Math.floor(key.length / 3)));
+  const hint =
+    near.length === 0
+      ? ''
+      : `; near: ${near
+          .slice(0, 3)
+          .map(([, name]) => name)
+          .join(', ')}`;
+  return `there is no pool ${pool}${hint}`;
 }
 
 /** Why the agent does not take it whatever happens to be running. */
@@ -125,45 +166,4 @@ function lastingReason(lease: LeaseRecord, agent: FleetAgent): Reason | undefine
   );
   const why = refusal?.end?.reason?.message;
   return { code: 'REFUSED_BEFORE', message: why === undefined ? 'refused it before' : `refused it before: ${why}` };
-}
-
-async function readFleet(deps: ExplainJobDeps, context: StoreContext): Promise<FleetAgent[]> {
-  const fleet: FleetAgent[] = [];
-  for (let after: string | undefined; fleet.length < agentsMax;) {
-    const page = await deps.sessions.agents(
-      after === undefined ? { limit: agentsPage } : { after, limit: agentsPage },
-      context,
-    );
-    for (const record of page) if (deps.sees(record)) fleet.push(await fleetAgent(record, deps, context));
-    if (page.length < agentsPage) break;
-    after = page.at(-1)!.agentId;
-  }
-  return fleet;
-}
-
-async function fleetAgent(record: AgentRecord, deps: ExplainJobDeps, context: StoreContext): Promise<FleetAgent> {
-  const { agentId, description, condition } = record;
-  let traits;
-  try {
-    traits = agentTraits(agentId, description, deps.pools);
-  } catch (error) {
-    if (!isDroverError(error)) throw error;
-    // Stored before a bound was lowered: without its properties it is still an agent.
-    traits = agentTraits(agentId, { ...description, properties: [] }, deps.pools);
-  }
-  // Only an agent with exactly one lease can be held exclusively.
-  const [only] = record.leases === 1 ? await deps.jobs.liveLeases({ agentId, limit: 1 }, context) : [];
-  const resourcesUsed: Record<string, number> = {};
-  for (const [name, count] of Object.entries(record.resourcesUsed)) resourcesUsed[name.trim().toLowerCase()] = count;
-  const use = { leases: record.leases, resourcesUsed, exclusivelyHeld: only?.requirements.exclusive === true };
-  const offer = agentOffer(traits, use, {
-    hasSession: record.session !== undefined,
-    enabled: true,
-    inDowntime: false,
-    stopping: condition === 'stopping',
-    healthy: condition !== 'unhealthy',
-    busy: condition === 'busy',
-    draining: record.drain !== undefined,
-  });
-  return { record, offer, payloadTypes: new Set(traits.payloadTypes) };
 }

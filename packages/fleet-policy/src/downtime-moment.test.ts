@@ -46,7 +46,7 @@ describe('the moment of a downtime', () => {
   test('a time zone is one that exists', () => {
     for (const name of ['UTC', berlin, 'america/new_york', '+05:30']) expect(timeZoneProblem(name)).toBeUndefined();
     for (const name of ['', 'Mars/Olympus', '+99:00', 'x'.repeat(300)]) {
-      expect(timeZoneProblem(name)).toMatch('allowed: an IANA name');
+      expect(timeZoneProblem(name)).toMatch('is no time zone');
     }
   });
 });

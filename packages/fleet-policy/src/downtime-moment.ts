@@ -19,7 +19,7 @@ export function timeZoneProblem(name: string): string | undefined {
     Temporal.Instant.fromEpochMilliseconds(0).toZonedDateTimeISO(name);
     return undefined;
   } catch {
-    return `${JSON.stringify(name.slice(0, 64))} is no time zone; allowed: an IANA name such as Europe/Berlin or UTC`;
+    return `${JSON.stringify(name.slice(0, 64))} is no time zone`;
   }
 }
 

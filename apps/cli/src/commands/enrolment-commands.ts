@@ -157,8 +157,8 @@ export function addEnrolmentCommands(program: Command, context: CommandContext):
         out(`agent ${printable(agentId)} is revoked; "drover agents approve" gives its key back`);
       }),
     );
-  withJson(served(agents.command('show').argument('<agent>')))
-    .description('how an agent is enrolled, and where it stands')
+  withJson(served(agents.command('enrolment').argument('<agent>')))
+    .description('how an agent is enrolled')
     .action((agentId: string, options: JsonOptions) =>
       run(options, async (client) => {
         const enrolment = await enrolmentOf(client, agentId, context.signal);

@@ -1,13 +1,6 @@
 import type { Command } from 'commander';
-import {
-  ExplainJobResponseSchema,
-  ListAgentsResponseSchema,
-  ListLeasesResponseSchema,
-  type AgentStatus,
-  type LeaseStatus,
-} from '@drover/control-api';
+import { ExplainJobResponseSchema, ListLeasesResponseSchema, type LeaseStatus } from '@drover/control-api';
 import { styleText } from 'node:util';
-import { addAgentTaskCommands } from './agent-task-commands.ts';
 import {
   countOption,
   usingServer,
@@ -19,8 +12,7 @@ import {
 import { callOptions } from '../fleet-client.ts';
 import { jsonText } from '../output/job-json.ts';
 import { printable, tableText } from '../output/print-table.ts';
-import { addUpgradeCommands } from './upgrade-commands.ts';
-import { ago, bytesText, conditionWord, leaseStateWord, shortId } from '../output/words.ts';
+import { ago, leaseStateWord, shortId } from '../output/words.ts';
 
 /** Stands for all agents together in an explanation. */
 const wholeFleet = '*';
@@ -30,7 +22,7 @@ interface ListOptions extends ServerOptions {
   readonly limit: number;
 }
 
-/** `drover agents`, `drover leases`, `drover why`. */
+/** `drover leases`, `drover why`. */
 export function addFleetCommands(program: Command, context: CommandContext): void {
   const out = (text: string): void => void context.stdout.write(`${text}\n`);
   const limited = (command: Command): Command =>
@@ -40,22 +32,6 @@ export function addFleetCommands(program: Command, context: CommandContext): voi
       countOption('--limit', 1, 1_000),
       200,
     );
-
-  const agents = limited(program.command('agents'))
-    .description('the agents of the fleet')
-    .action(async (options: ListOptions) => {
-      await usingServer(options, context, async (client) => {
-        const answer = await client.fleet.listAgents({ pageSize: options.limit }, callOptions(context.signal));
-        out(
-          options.json === true
-            ? jsonText(ListAgentsResponseSchema, answer)
-            : tableText(agentColumns, answer.agents, 'no agents'),
-        );
-      });
-    });
-  addAgentTaskCommands(agents, context);
-
-  addUpgradeCommands(agents, context);
 
   limited(program.command('leases'))
     .description('the leases that wait or run, in the order in which they are assigned')
@@ -93,32 +69,6 @@ export function addFleetCommands(program: Command, context: CommandContext): voi
 }
 
 /** `unhealthy: DISK_SPACE_LOW`, where the agent gives a reason. */
-function stateText(agent: AgentStatus): string {
-  if (!agent.online) return 'offline';
-  const word = conditionWord(agent.condition);
-  return agent.conditionReason === undefined ? word : `${word}: ${printable(agent.conditionReason.code)}`;
-}
-
-function resourcesText(agent: AgentStatus): string {
-  return Object.entries(agent.description?.resources ?? {})
-    .map(([name, total]) => {
-      const used = Number(agent.resourcesUsed[name] ?? 0n);
-      const text = (amount: number): string => (name === 'ram' ? bytesText(amount) : String(amount));
-      return `${name} ${text(used)}/${text(Number(total))}`;
-    })
-    .join(', ');
-}
-
-const agentColumns = [
-  { head: 'AGENT', cell: (agent: AgentStatus) => agent.agentId },
-  { head: 'STATE', cell: (agent: AgentStatus) => stateText(agent) },
-  { head: 'LEASES', cell: (agent: AgentStatus) => String(agent.leases) },
-  { head: 'RESOURCES', cell: resourcesText },
-  { head: 'POOLS', cell: (agent: AgentStatus) => (agent.description?.pools ?? []).join(', ') },
-  { head: 'VERSION', cell: (agent: AgentStatus) => agent.description?.version ?? '' },
-  { head: 'SESSION', cell: (agent: AgentStatus) => (agent.online ? ago(agent.sessionOpenedAt) : '-') },
-];
-
 const leaseColumns = [
   { head: 'LEASE', cell: (lease: LeaseStatus) => shortId(lease.leaseId) },
   { head: 'JOB', cell: (lease: LeaseStatus) => shortId(lease.jobId) },

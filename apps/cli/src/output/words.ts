@@ -72,3 +72,8 @@ export function bytesText(bytes: number): string {
   }
   return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
 }
+
+/** A time as people of this machine read it, to the minute. */
+export function timeText(time: Timestamp): string {
+  return new Date(timestampMs(time)).toLocaleString('sv-SE', { dateStyle: 'short', timeStyle: 'short' });
+}
