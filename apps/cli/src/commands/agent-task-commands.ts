@@ -54,11 +54,12 @@ const lookMs = 500;
 
 /** `drover agents restart`, `drover agents shutdown`, `drover agents tasks`: below the command `agents`. */
 export function addAgentTaskCommands(agents: Command, context: CommandContext): void {
+  // What stands behind `restart` belongs to it, though `agents` has options of the same names.
+  agents.enablePositionalOptions();
   powerCommand(agents, context, 'restart')
     .description('restart the machines of agents: each is drained first, or forced')
     .option('--back-within <duration>', 'how long a machine may be away, e.g. 10min', durationOption('--back-within'))
-    .action(async (ids: string[], _options: unknown, command: Command) => {
-      const options = command.optsWithGlobals<TaskOptions>();
+    .action(async (ids: string[], options: TaskOptions) => {
       const { reason, backWithin } = options;
       const payload = packed(RestartSchema, {
         reason,
@@ -69,8 +70,7 @@ export function addAgentTaskCommands(agents: Command, context: CommandContext): 
   powerCommand(agents, context, 'shutdown')
     .description('switch the machines of agents off: each is drained first, or forced')
     .option('--gone-after <duration>', 'how long it must be away to count as off', durationOption('--gone-after'))
-    .action(async (ids: string[], _options: unknown, command: Command) => {
-      const options = command.optsWithGlobals<TaskOptions>();
+    .action(async (ids: string[], options: TaskOptions) => {
       const { reason, goneAfter } = options;
       const payload = packed(ShutdownSchema, {
         reason,
@@ -84,8 +84,7 @@ export function addAgentTaskCommands(agents: Command, context: CommandContext): 
     .option('--source <name>', 'only of one kind, e.g. restart', '')
     .option('--all', 'also what has ended')
     .option('-n, --limit <count>', 'how many', countOption('--limit', 1, 1_000), 200)
-    .action(async (_options: unknown, command: Command) => {
-      const options = command.optsWithGlobals<ListOptions>();
+    .action(async (options: ListOptions) => {
       await usingServer(options, context, async (client) => {
         const answer = await client.agentTasks.listAgentTasks(
           { pageSize: options.limit, agentId: options.agent, source: options.source, onlyLive: options.all !== true },
