@@ -68,10 +68,11 @@ async function afterTheCut(home: TestHome, behaviour: Behaviour): Promise<void> 
 }
 
 describe('whatever step the power goes at, one version works afterwards', () => {
-  test.each<[string, Behaviour]>([
-    ['a switch to a good version', 'good'],
-    ['a switch to one that crashes at its start', 'crashes'],
-  ])('%s', { timeout: 60_000 }, async (_, behaviour) => {
+  test.each<[string, Behaviour, number]>([
+    ['a switch to a good version', 'good', 1],
+    // Up to the start of the new version both are the same.
+    ['a switch to one that crashes at its start', 'crashes', 17],
+  ])('%s', { timeout: 60_000 }, async (_, behaviour, firstStep) => {
     const cut = async (step: number): Promise<boolean> => {
       using home = new TestHome();
       await home.first();
@@ -83,12 +84,12 @@ describe('whatever step the power goes at, one version works afterwards', () => 
       return wasKilled;
     };
     let steps = 0;
-    for (let step = 1; ; step += 3) {
+    for (let step = firstStep; ; step += 3) {
       const killed = await Promise.all([cut(step), cut(step + 1), cut(step + 2)]);
       steps += killed.filter(Boolean).length;
       if (killed.includes(false)) break;
     }
     // Fewer would mean that steps go by unseen.
-    expect(steps).toBeGreaterThan(behaviour === 'good' ? 25 : 35);
+    expect(steps).toBeGreaterThan(behaviour === 'good' ? 25 : 20);
   });
 });
