@@ -50,6 +50,8 @@ export interface SessionHost {
   settled(session: LeaseSession, held: HeldAttempt, outcome: AttemptOutcome, result: SettledResult): void;
   /** Nothing follows. */
   ended(session: LeaseSession, reason: SessionEnd, message: string): void;
+  /** Its agent was to take one lease, has, and is gone. */
+  left(session: LeaseSession): void;
   /** It may take more or less work than before. */
   changed(session: LeaseSession): void;
   /** Tell it what time it is then, on the monotonic clock, or soon after. */
@@ -313,6 +315,8 @@ export class LeaseSession {
     if (this.#link !== link) return;
     this.#link = undefined;
     this.dispatch({ type: 'link-lost', nowMs });
+    // It has nothing to come back for: nobody needs to wait until its time is over.
+    if (this.#spent && this.held.size === 0 && this.condition === 'stopping' && !this.ended) this.#host.left(this);
     this.#host.changed(this);
   }
 

@@ -112,3 +112,13 @@ export function sessionEndError(
       return sessionUnknown(session.sessionId, message);
   }
 }
+
+/** `SESSION_UNKNOWN` for an ephemeral agent that has taken its lease and left; one that comes back all the same opens another. */
+export function agentLeft(agentId: string): DroverError {
+  return new DroverError({
+    code: 'SESSION_UNKNOWN',
+    advice: 'not-found',
+    message: `The session of the ephemeral agent ${agentId} has ended: it has taken its lease and left.`,
+    details: { agentId },
+  });
+}

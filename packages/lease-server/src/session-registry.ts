@@ -23,6 +23,7 @@ import { LogRelay } from './log-relay.ts';
 import { OpeningQueue } from './opening-queue.ts';
 import type { ServerParts } from './server-parts.ts';
 import {
+  agentLeft,
   agentNotAuthorized,
   openSessionInvalid,
   serverStopping,
@@ -214,6 +215,11 @@ export class SessionRegistry implements SessionHost {
     session.eviction = error;
     session.dispatch({ type: 'fenced' });
     return true;
+  }
+
+  left(session: LeaseSession): void {
+    session.eviction = agentLeft(session.agentId);
+    session.dispatch({ type: 'fenced' });
   }
 
   /** Another server says that an agent has a newer session. */
