@@ -44,7 +44,6 @@ async function startHost(changes: Partial<TlsFiles> = {}): Promise<RpcHost> {
       routes: (router) =>
         router.service(ByteStream, {
           queryWriteStatus: () => ({ committedSize: BigInt(Buffer.byteLength(seen.value!)) }),
-          // eslint-disable-next-line require-yield
           async *read() {
             throw new Error(seen.value);
           },
