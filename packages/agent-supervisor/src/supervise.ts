@@ -63,6 +63,8 @@ const defaultTiming: SuperviseTiming = {
 
 /** A new version that was interrupted by a power cut is tried again once. */
 const startsMax = 2;
+/** How long a version that was not healthy in time has between SIGTERM and SIGKILL. */
+const unprovenKillAfterMs = 500;
 /** An agent that ran so long has not crashed at its start. */
 const steadyMs = 60_000;
 /** Exit codes with which an agent has ended for good: drained, or another process has its identity. */
@@ -244,7 +246,8 @@ class Supervisor {
             await this.#goBack('VERSION_ENDED_AT_START', `it ended before it was healthy: ${endText(end)}`);
           } else if (end === undefined && performance.now() - since > record.healthyWithinMs) {
             await this.#goBack('VERSION_NOT_HEALTHY_IN_TIME', `it was not healthy within ${record.healthyWithinMs} ms`);
-            await this.#end(agent);
+            // It has no session, so it has nothing to bring to its end.
+            await this.#end(agent, unprovenKillAfterMs);
           }
         }
         if (end !== undefined) return end;
@@ -260,8 +263,8 @@ class Supervisor {
   }
 
   /** SIGTERM, then SIGKILL. Resolves when it has ended. */
-  async #end(agent: RunningAgent): Promise<void> {
-    const timer = setTimeout(() => agent.process.signal('SIGKILL'), this.#timing.killAfterMs);
+  async #end(agent: RunningAgent, killAfterMs = this.#timing.killAfterMs): Promise<void> {
+    const timer = setTimeout(() => agent.process.signal('SIGKILL'), killAfterMs);
     agent.process.signal('SIGTERM');
     await agent.process.ended;
     clearTimeout(timer);
