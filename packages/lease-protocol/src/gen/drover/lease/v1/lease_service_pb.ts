@@ -187,8 +187,8 @@ export type OpenSessionRequest = Message<"drover.lease.v1.OpenSessionRequest"> &
   proven: AttemptKey[];
 
   /**
-   * Those of them of which this process has said that it goes down. Of the others the agent has come back. Written by the
-   * agent.
+   * Those of them of which this process has said that it goes down. Of the others the agent has come back.
+   * Written by the agent.
    *
    * @generated from field: repeated drover.lease.v1.AttemptKey going_down = 5;
    */
@@ -489,7 +489,7 @@ export type FetchSecretsRequest = Message<"drover.lease.v1.FetchSecretsRequest">
   epoch: bigint;
 
   /**
-   * The attempt that needs them.
+   * The attempt that needs them. Written by the agent.
    *
    * @generated from field: drover.lease.v1.AttemptKey attempt = 3;
    */
