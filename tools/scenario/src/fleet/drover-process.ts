@@ -2,15 +2,17 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-const drover = fileURLToPath(new URL('../../../../apps/cli/src/main.ts', import.meta.url));
-
-/** How Node runs `drover` from source: the words before its arguments. */
-export const droverCommandLine: readonly string[] = [
+const fromSource = (entry: string): readonly string[] => [
   process.execPath,
   '--conditions=@drover/source',
   '--disable-warning=ExperimentalWarning',
-  drover,
+  fileURLToPath(new URL(`../../../../apps/${entry}`, import.meta.url)),
 ];
+
+/** How Node runs `drover` from source: the words before its arguments. */
+export const droverCommandLine = fromSource('cli/src/main.ts');
+/** The same for `drover-supervisor`. */
+export const supervisorCommandLine = fromSource('supervisor/src/main.ts');
 
 /** What every process of a scenario knows of its surroundings. */
 export function environment(more: Readonly<Record<string, string>> = {}): Record<string, string> {
@@ -20,6 +22,8 @@ export function environment(more: Readonly<Record<string, string>> = {}): Record
 
 /** How a process that stays is started. */
 export interface StayingProcessOptions {
+  /** What is run; absent means `drover`. */
+  readonly commandLine?: readonly string[];
   readonly args: readonly string[];
   readonly cwd: string;
   readonly env?: Readonly<Record<string, string>>;
@@ -27,7 +31,7 @@ export interface StayingProcessOptions {
   readonly logFile: string;
 }
 
-/** A `drover` process that stays: a server, an agent. */
+/** A process that stays: a server, an agent under its supervisor. */
 export class StayingProcess {
   readonly pid: number;
   readonly ended: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>;
@@ -36,8 +40,8 @@ export class StayingProcess {
   readonly #waiting = new Set<() => void>();
   #hasEnded = false;
 
-  constructor({ args, cwd, env = {}, logFile }: StayingProcessOptions) {
-    const [node = '', ...before] = droverCommandLine;
+  constructor({ commandLine = droverCommandLine, args, cwd, env = {}, logFile }: StayingProcessOptions) {
+    const [node = '', ...before] = commandLine;
     this.#child = spawn(node, [...before, ...args], {
       cwd,
       env: environment(env),
@@ -83,11 +87,5 @@ export class StayingProcess {
   /** Sends a signal, unless it has ended. */
   signal(signal: NodeJS.Signals): void {
     if (!this.#hasEnded) this.#child.kill(signal);
-  }
-
-  /** Power off: it ends at once and writes nothing more. */
-  async cut(): Promise<void> {
-    this.signal('SIGKILL');
-    await this.ended;
   }
 }

@@ -1,20 +1,20 @@
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, rmSync, watch, writeFileSync, existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { StayingProcess } from './drover-process.ts';
+import { StayingProcess, supervisorCommandLine } from './drover-process.ts';
 
 /** What a machine is made of. */
 export interface MachineOptions {
   readonly id: string;
   /** A folder of its own, which survives its restarts: its disk. */
   readonly dir: string;
-  /** Arguments of the process that runs on it, for `drover`. */
+  /** Arguments of the agent, which runs under a supervisor. */
   readonly args: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
 }
 
 /** What the kernel does with processes when the machine goes down: a polite signal, and after a while the other one. */
-const goingDownMs = 2_000;
+const goingDownMs = 5_000;
 
 /**
  * A machine of the fleet, played by a real process that runs on it. What the platform's own commands for restart and shutdown
@@ -28,7 +28,6 @@ export class Machine implements AsyncDisposable {
   #bootCount = 0;
   #watching: (() => void) | undefined;
   #turning: Promise<void> = Promise.resolve();
-  #isOff = Promise.withResolvers<void>();
 
   constructor(options: MachineOptions) {
     this.id = options.id;
@@ -41,6 +40,11 @@ export class Machine implements AsyncDisposable {
     return join(dir, 'boot_id');
   }
 
+  /** Where the supervisor keeps the agent's versions. */
+  static supervisorHome(dir: string): string {
+    return join(dir, 'supervisor');
+  }
+
   /** What the agent runs in place of the platform's own command. */
   static switchCommand(dir: string, to: 'restart' | 'shutdown'): readonly string[] {
     return ['/bin/sh', '-c', `echo ${to} > ${join(dir, 'switch')}`];
@@ -51,28 +55,14 @@ export class Machine implements AsyncDisposable {
     return this.#bootCount;
   }
 
-  get pid(): number {
-    return this.#process?.pid ?? 0;
+  get isOn(): boolean {
+    return this.#process?.running ?? false;
   }
 
-  /** Resolves when somebody has shut it down. */
-  get off(): Promise<void> {
-    return this.#isOff.promise;
-  }
-
-  /** Starts it; resolves when its process said that it is ready. */
-  async powerOn(): Promise<void> {
-    this.#isOff = Promise.withResolvers();
+  /** Starts it. */
+  powerOn(): void {
     this.#watch();
     this.#boot();
-    await this.#process?.message('ready');
-  }
-
-  /** Power off without a word: what runs on it ends at once. */
-  async cut(): Promise<void> {
-    this.#watching?.();
-    await this.#turning;
-    await this.#process?.cut();
   }
 
   /** Ends what runs on it in good order. */
@@ -86,7 +76,13 @@ export class Machine implements AsyncDisposable {
     const { dir, args, env = {} } = this.#options;
     this.#bootCount += 1;
     writeFileSync(Machine.bootIdFile(dir), `${randomUUID()}\n`);
-    this.#process = new StayingProcess({ args, cwd: dir, env, logFile: join(dir, 'machine.log') });
+    this.#process = new StayingProcess({
+      commandLine: supervisorCommandLine,
+      args: ['--home', Machine.supervisorHome(dir), '--', 'agent', ...args],
+      cwd: dir,
+      env,
+      logFile: join(dir, 'machine.log'),
+    });
   }
 
   #watch(): void {
@@ -111,7 +107,6 @@ export class Machine implements AsyncDisposable {
   async #shutDown(): Promise<void> {
     this.#watching?.();
     await this.#end();
-    this.#isOff.resolve();
   }
 
   async #end(): Promise<void> {

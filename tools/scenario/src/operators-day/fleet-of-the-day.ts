@@ -1,6 +1,6 @@
 import { createClient, type Client, type Interceptor } from '@connectrpc/connect';
 import { createGrpcTransport } from '@connectrpc/connect-node';
-import { FleetService, JobService } from '@drover/control-api';
+import { FleetService, JobService, type AgentStatus } from '@drover/control-api';
 import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -50,7 +50,7 @@ export class FleetOfTheDay implements AsyncDisposable {
     mkdirSync(dir);
     chmodSync(dir, 0o711);
     this.#server = new StayingProcess({
-      args: ['server', '--access-development', '--listen-port=0', `--state-dir=${join(dir, 'state')}`, ...flags],
+      args: ['server', '--listen-port=0', `--state-dir=${join(dir, 'state')}`, ...flags],
       cwd: dir,
       env: { DROVER_SERVER_ACCESS_TOKEN: this.adminToken },
       logFile: join(dir, 'server.log'),
@@ -66,6 +66,12 @@ export class FleetOfTheDay implements AsyncDisposable {
   /** The services, as a program of the operator calls them. */
   get client(): FleetClients {
     return (this.#client ??= createClients(this.#url, this.adminToken));
+  }
+
+  /** The agents that are connected. */
+  async agents(): Promise<readonly AgentStatus[]> {
+    const { agents } = await this.client.fleet.listAgents({ pageSize: 1_000 });
+    return agents.filter(({ online }) => online);
   }
 
   /** Machines first, in good order; then the server. */

@@ -12,7 +12,7 @@ const mix: readonly { readonly kind: string; readonly needs: Needs; readonly sec
   { kind: 'small', needs: { resources: { cores: 1n } }, seconds: 0.2 },
   { kind: 'small', needs: { resources: { cores: 1n } }, seconds: 0.5 },
   { kind: 'wide', needs: { resources: { cores: 2n } }, seconds: 0.4 },
-  { kind: 'pooled', needs: { pool: 'render', resources: { cores: 1n } }, seconds: 0.3 },
+  { kind: 'pooled', needs: { pool: 'day', resources: { cores: 1n } }, seconds: 0.3 },
   { kind: 'picky', needs: { condition: 'rack == r2 && os == linux', resources: { cores: 1n } }, seconds: 0.3 },
   { kind: 'licensed', needs: { resources: { cores: 1n, licence: 1n } }, seconds: 0.3 },
   { kind: 'alone', needs: { exclusive: true }, seconds: 0.2 },

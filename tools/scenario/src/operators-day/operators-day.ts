@@ -3,7 +3,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Scenario, ScenarioContext } from '../scenario.ts';
+import { AgentReleases } from '../fleet/agent-releases.ts';
 import { arrive } from './arrive.ts';
+import { refuseBadBuild, restartOneByOne, shutDown, upgrade } from './care.ts';
 import { dayText, leaseLines, type DayReport } from './day-report.ts';
 import { FleetOfTheDay } from './fleet-of-the-day.ts';
 import { runPhase, type PhaseNotes, type PhaseReport } from './phase.ts';
@@ -38,16 +40,28 @@ async function liveThrough(dir: string, { say, signal, agents, jobs: jobCount }:
   const witness = new Witness(join(dir, 'witness'));
   const jobs = new JobsOfTheDay(fleet, witness);
   const phases: PhaseReport[] = [];
-  const phase = async (name: string, act: (notes: PhaseNotes) => Promise<void>): Promise<void> => {
+  const phase = async (name: string, act: (notes: PhaseNotes) => Promise<void>): Promise<boolean> => {
     signal.throwIfAborted();
-    phases.push(await runPhase(name, say, act));
+    const report = await runPhase(name, say, act);
+    phases.push(report);
+    return report.faults.length === 0;
   };
 
-  await phase('the machines arrive', (notes) => arrive(fleet, agents, notes));
-  await phase('the jobs are submitted', async ({ note }) => {
-    await jobs.submit('morning', jobCount);
-    note(`${jobCount} jobs of mixed needs`);
-  });
+  const releases = new AgentReleases(join(dir, 'releases'));
+  const [first, second] = [await releases.build('1.0.0'), await releases.build('2.0.0')];
+  const bad = await releases.build('2.1.0', 'exit 3');
+  const parts = shares(jobCount);
+
+  const haveArrived = await phase('the machines arrive', (notes) =>
+    arrive(fleet, { count: agents, releases, first }, notes),
+  );
+  if (!haveArrived) throw new Error('the machines have not arrived: there is no day to live through');
+  await jobs.submit('morning', parts.morning);
+  await phase('a version is rolled out in rings while jobs run', (notes) => upgrade(fleet, second, notes));
+  await phase('a bad build stops at the first ring', (notes) => refuseBadBuild(fleet, bad, second, notes));
+  await jobs.submit('noon', parts.noon);
+  await phase('the machines are restarted one by one while jobs run', (notes) => restartOneByOne(fleet, notes));
+  await jobs.submit('evening', parts.evening);
   let succeeded = 0;
   await phase('every job ends', async ({ note, mustBe }) => {
     const all = await jobs.allEnded(allJobsMsMax, signal);
@@ -56,6 +70,7 @@ async function liveThrough(dir: string, { say, signal, agents, jobs: jobCount }:
     succeeded = all.length - bad.length;
     mustBe(bad.length === 0, `jobs that did not succeed: ${bad.map(({ name }) => name).join(', ')}`);
   });
+  await phase('the machines are drained and switched off', (notes) => shutDown(fleet, notes));
 
   const said = witness.hear(jobs.names);
   const faults = phases.flatMap(({ name, faults: own }) => own.map((fault) => `${name}: ${fault}`));
@@ -69,4 +84,11 @@ async function liveThrough(dir: string, { say, signal, agents, jobs: jobCount }:
     phases,
     faults,
   };
+}
+
+/** Jobs of the day: most before the upgrade, some before the restarts, the rest in the evening. */
+function shares(count: number): { readonly morning: number; readonly noon: number; readonly evening: number } {
+  const morning = Math.ceil(count / 2);
+  const noon = Math.ceil((count - morning) / 2);
+  return { morning, noon, evening: count - morning - noon };
 }

@@ -29,6 +29,7 @@ export class JobsOfTheDay {
 
   /** Submits `count` jobs of mixed needs in one call. */
   async submit(prefix: string, count: number): Promise<void> {
+    if (count === 0) return;
     const jobs = mixedJobs(prefix, count, this.#witness);
     await this.#fleet.client.jobs.submitJobs({ jobs });
     this.#names.push(...jobs.map(({ name }) => name));
