@@ -144,8 +144,8 @@ export function createServerHost(
         registerAgentTaskService(router, {
           store,
           kinds: container.resolve(AgentTaskKindsToken),
-          poolsOf: ({ agentId, description }) =>
-            agentTraits(agentId, description, container.resolve(PolicyToken).pools).pools,
+          poolsOf: ({ agentId, description, poolsAllowed }) =>
+            agentTraits(agentId, description, container.resolve(PolicyToken).pools, poolsAllowed).pools,
         });
         registerUpgradeService(router, { store, blobs: content, principalOf });
         registerContentService(router, { store: content, principalOf, logger });

@@ -43,13 +43,13 @@ export async function readFleet(deps: FleetReaderDeps, context: StoreContext): P
 }
 
 /** What an agent of the store is, in the pools as they are defined now. */
-export function storedTraits({ agentId, description }: AgentRecord, policy: FleetPolicy): AgentTraits {
+export function storedTraits({ agentId, description, poolsAllowed }: AgentRecord, policy: FleetPolicy): AgentTraits {
   try {
-    return agentTraits(agentId, description, policy.pools);
+    return agentTraits(agentId, description, policy.pools, poolsAllowed);
   } catch (error) {
     if (!isDroverError(error)) throw error;
     // Stored before a bound was lowered: without its properties it is still an agent.
-    return agentTraits(agentId, { ...description, properties: [] }, policy.pools);
+    return agentTraits(agentId, { ...description, properties: [] }, policy.pools, poolsAllowed);
   }
 }
 

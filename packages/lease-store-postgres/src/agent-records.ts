@@ -23,6 +23,7 @@ type AgentRow = Pick<
   readonly opened_ms: number | null;
   readonly left_ms: number | null;
   readonly quarantined_ms: number | null;
+  readonly pools_allowed: readonly string[] | null;
 } & DrainColumns;
 
 /** Reads agents, with what their leases use, by id. */
@@ -62,6 +63,13 @@ export class AgentRecords {
       .select(epochMs<number | null>('opened_at').as('opened_ms'))
       .select(epochMs<number | null>('left_at').as('left_ms'))
       .select(['drain_source', 'drain_reason'])
+      .select((eb) =>
+        eb
+          .selectFrom('enrolments')
+          .select('pools')
+          .whereRef('enrolments.agent_id', '=', 'agents.agent_id')
+          .as('pools_allowed'),
+      )
       .select(
         sql<number | null>`case when drained_until > now()
           then ceil(extract(epoch from drained_until - now()) * 1000)::bigint end`.as('drain_ms'),
@@ -110,6 +118,9 @@ export class AgentRecords {
           : { conditionReason: { code: agent.condition_code, message: agent.condition_message ?? '' } }),
         ...(agent.left_ms === null || sessionId !== null ? {} : { leftAtMs: agent.left_ms }),
         ...(drain ? { drain } : {}),
+        ...(agent.pools_allowed === null || agent.pools_allowed.length === 0
+          ? {}
+          : { poolsAllowed: agent.pools_allowed }),
         ...(agent.quarantined_ms === null ? {} : { quarantinedUntilMs: agent.quarantined_ms }),
         leases: rows.reduce((sum, row) => sum + row.leases, 0),
         resourcesUsed,

@@ -64,6 +64,8 @@ export interface AgentRecord {
   readonly drain?: RecordedDrain;
   /** Set while two machines are using one identity. */
   readonly quarantinedUntilMs?: number;
+  /** The pools that its enrolment binds it to; absent where that binds it to none. */
+  readonly poolsAllowed?: readonly string[];
   readonly leases: number;
   readonly resourcesUsed: Readonly<Record<string, number>>;
 }

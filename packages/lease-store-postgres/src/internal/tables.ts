@@ -76,6 +76,10 @@ export interface Tables {
     drained_until: string | null;
     description: Uint8Array;
   };
+  enrolments: {
+    agent_id: string;
+    pools: string[];
+  };
   logs: {
     lease_id: string;
     attempt: number;

@@ -122,6 +122,8 @@ export class MemoryData {
   readonly #ended: MemoryLease[] = [];
   /** Forgets what belongs to a lease elsewhere. */
   readonly onForgotten = new Set<(leaseId: string) => void>();
+  /** The pools that an agent's enrolment binds it to; the store of enrolments says it. */
+  poolsAllowedOf: (agentId: string) => readonly string[] = () => [];
   isClosed = false;
   #seq = 0;
 

@@ -42,6 +42,7 @@ interface MemoryApplication {
 export function memoryEnrolmentStore(data: MemoryData, audit: MemoryAudit): EnrolmentStore {
   const tokens = new Map<string, { record: EnrolmentTokenRecord; readonly secretHash: string }>();
   const enrolments = new Map<string, EnrolmentRecord>();
+  data.poolsAllowedOf = (agentId) => enrolments.get(agentId)?.pools ?? [];
   /** By agent id and key. */
   const applications = new Map<string, MemoryApplication>();
   let keys: readonly CredentialKeyRecord[] = [];

@@ -207,11 +207,13 @@ function agentRecord(data: MemoryData, agent: MemoryAgent): AgentRecord {
     }
   }
   const { agentId, description, epoch, session, condition, conditionReason, quarantinedUntilMs, leftAtMs } = agent;
+  const poolsAllowed = data.poolsAllowedOf(agentId);
   return {
     agentId,
     description,
     epoch,
     ...(session ? { session } : {}),
+    ...(poolsAllowed.length === 0 ? {} : { poolsAllowed }),
     condition,
     ...(conditionReason ? { conditionReason } : {}),
     ...(leftAtMs === undefined ? {} : { leftAtMs }),

@@ -41,14 +41,10 @@ export const attemptStoreCases: readonly StoreCase[] = [
       };
       assert.deepEqual(await secretsOf(agent), sealed);
       assert.equal(await secretsOf(agent, { leaseId: second.draft.leaseId }), undefined);
-      for (const wrong of [
-        secretsOf(other),
-        secretsOf({ ...agent, epoch: agent.epoch + 1 }),
-        secretsOf(agent, { attempt: 2 }),
-        secretsOf(agent, { leaseId: randomUUID() }),
-      ]) {
-        await rejectsWith(wrong, 'SESSION_FENCED');
-      }
+      await rejectsWith(secretsOf(other), 'SESSION_FENCED');
+      await rejectsWith(secretsOf({ ...agent, epoch: agent.epoch + 1 }), 'SESSION_FENCED');
+      await rejectsWith(secretsOf(agent, { attempt: 2 }), 'SESSION_FENCED');
+      await rejectsWith(secretsOf(agent, { leaseId: randomUUID() }), 'SESSION_FENCED');
       // They stay for the next attempt, and go with the lease.
       await store.attempts.record([endOf({ ...key, ...agent }, 'lost')], context);
       await rejectsWith(secretsOf(agent), 'SESSION_FENCED');

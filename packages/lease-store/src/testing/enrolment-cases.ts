@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { DroverStore } from '../drover-store.ts';
 import { enrolmentLimits, type EnrolmentApplication, type EnrolmentTokenDraft } from '../enrolment-store.ts';
 import type { StoreCase } from './compliance-case.ts';
-import { rejectsWith, sampleContext as context } from './store-samples.ts';
+import { rejectsWith, sampleContext as context, sampleSession } from './store-samples.ts';
 
 const minute = 60_000;
 const hash = (digit: string): string => digit.repeat(64);
@@ -36,6 +36,26 @@ async function enrolled(store: DroverStore, agentId: string, key: string, tokenI
 
 /** What every store of enrolments does. */
 export const enrolmentStoreCases: readonly StoreCase[] = [
+  {
+    name: 'says of an agent to which pools its enrolment binds it',
+    async run({ store }) {
+      await store.enrolments.createToken(draft({ usesMax: 2, pools: ['gpu', 'fast'] }), context);
+      await store.enrolments.createToken(draft({ tokenId: 't2', secretHash: hash('b') }), context);
+      await enrolled(store, 'bound', 'A');
+      await store.enrolments.apply(application('free', 'B', token('t2', 'b')), context);
+      for (const agentId of ['bound', 'free', 'unknown']) await sampleSession(store, agentId);
+      const agents = await store.sessions.agents({ limit: 10 }, context);
+      assert.deepEqual(
+        agents.map(({ agentId, poolsAllowed }) => [agentId, poolsAllowed]),
+        [
+          ['bound', ['gpu', 'fast']],
+          ['free', undefined],
+          ['unknown', undefined],
+        ],
+      );
+      assert.deepEqual((await store.sessions.agent('bound', context)).poolsAllowed, ['gpu', 'fast']);
+    },
+  },
   {
     name: 'enrols as many machines with a token as it may, and a machine that is enrolled uses none',
     async run({ store }) {
