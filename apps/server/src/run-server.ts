@@ -69,6 +69,7 @@ export async function runServer(
         sessions: store.sessions,
         agentSettings: store.agentSettings,
         agentTasks,
+        weightOf: (pool, submitter) => policy.weightOf(pool, submitter),
         blobs: content,
         clock: systemClock,
         logger: logger.child({ leaseType }),

@@ -1,4 +1,5 @@
 import type { LocalContentStore } from '@drover/content-store';
+import type { FleetPolicy } from '@drover/fleet-policy';
 import type { Clock, LeaseTypeServerPart, Logger, ServerContribution } from '@drover/lease-kit';
 import type { DroverStore } from '@drover/lease-store';
 import { loadServerPart, type LoadedPart } from '@drover/lease-type-loader';
@@ -16,6 +17,7 @@ export interface ServerCollaborators {
   readonly agentTasks: DroverStore['agentTasks'];
   readonly agentSettings: DroverStore['agentSettings'];
   readonly rollouts: DroverStore['rollouts'];
+  readonly weightOf: FleetPolicy['weightOf'];
   readonly blobs: LocalContentStore;
   readonly clock: Clock;
   readonly logger: Logger;

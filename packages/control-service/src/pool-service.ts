@@ -178,23 +178,38 @@ async function warningsOf(deps: PoolServiceDeps, { name }: PoolRecord, call: Sto
 
 function draftOf(pool: Pool | undefined): PoolDraft {
   if (pool === undefined) throw inputInvalid('POOL_INVALID', 'pool', 'it is missing', 'a pool');
-  const { name, agentIds, condition, comment } = pool;
+  const { name, agentIds, condition, weights, comment } = pool;
   // An empty list and no condition is a pool of nobody, which is allowed: agents may ask to be in it.
   return {
     name,
     ...(agentIds.length > 0 || condition === '' ? { agents: agentIds } : {}),
     ...(condition === '' ? {} : { condition }),
+    ...(Object.keys(weights).length === 0 ? {} : { weights }),
     comment,
   };
 }
 
-function poolToWire({ name, agents = [], condition = '', comment, changedBy, changedAtMs }: PoolRecord): Pool {
-  const changedAt = timestampFromMs(changedAtMs);
-  return create(PoolSchema, { name, agentIds: [...agents], condition, comment, changedBy, changedAt });
+function poolToWire(pool: PoolRecord): Pool {
+  const { name, agents = [], condition = '', weights = {}, comment, changedBy } = pool;
+  const changedAt = timestampFromMs(pool.changedAtMs);
+  return create(PoolSchema, {
+    name,
+    agentIds: [...agents],
+    condition,
+    weights: { ...weights },
+    comment,
+    changedBy,
+    changedAt,
+  });
 }
 
-function noteOf({ agents, condition, comment }: PoolRecord): Record<string, unknown> {
-  return { ...(agents === undefined ? {} : { agents: agents.slice(0, 20) }), condition, comment };
+function noteOf({ agents, condition, weights, comment }: PoolRecord): Record<string, unknown> {
+  return {
+    ...(agents === undefined ? {} : { agents: agents.slice(0, 20) }),
+    condition,
+    ...(weights === undefined ? {} : { weights: Object.fromEntries(Object.entries(weights).slice(0, 20)) }),
+    comment,
+  };
 }
 
 function hintToWire(hint: PoolHint): ScaleHint {

@@ -47,6 +47,22 @@ test('follows pools and settings that any server of the store writes', async () 
   expect(changes()).toBe(2);
 });
 
+test('knows the weights of submitters by pool, whatever its case; whoever is not named has 1', async () => {
+  const { store, policy } = await setUp();
+  await using _policy = policy;
+  await store.pools.createPool({ name: 'GPU', agents: [], weights: { 'user:ann': 3 } }, context);
+  await policy.start();
+  const weights = (pool?: string) => ['user:ann', 'user:bob'].map((name) => policy.weightOf(pool, name));
+  expect([weights('gpu'), weights('other'), weights()]).toEqual([
+    [3, 1],
+    [1, 1],
+    [1, 1],
+  ]);
+  await store.pools.replacePool({ name: 'gpu', agents: [], weights: { 'user:bob': 0.5 } }, context);
+  await policy.refresh();
+  expect(weights(' Gpu ')).toEqual([1, 0.5]);
+});
+
 test('a lost signal costs a poll; a store that is away costs nothing that was known', async () => {
   let isAway = false;
   const { clock, store, policy } = await setUp((inner) => ({

@@ -80,6 +80,8 @@ class StoredPolicy implements LiveFleetPolicy {
   readonly #listeners = new Set<() => void>();
   readonly #stopping = new AbortController();
   #pools: Pools = [];
+  /** Of the pools that have any, by key. */
+  #weights: ReadonlyMap<string, ReadonlyMap<string, number>> = new Map();
   #settings: ReadonlyMap<string, AgentSettings> = new Map();
   #downtimes: readonly DowntimeRecord[] = [];
   #active: readonly ActiveDowntime[] = [];
@@ -117,6 +119,11 @@ class StoredPolicy implements LiveFleetPolicy {
       ...(busy === undefined ? {} : { busy }),
       ...(downtime === undefined ? {} : { downtime }),
     };
+  }
+
+  weightOf(pool: string | undefined, submitter: string): number {
+    if (pool === undefined || this.#weights.size === 0) return 1;
+    return this.#weights.get(poolKey(pool))?.get(submitter) ?? 1;
   }
 
   onChange(listener: () => void): () => void {
@@ -204,6 +211,8 @@ class StoredPolicy implements LiveFleetPolicy {
     if (read === this.#read) return;
     this.#read = read;
     this.#pools = definePools(pools);
+    const weighted = this.#pools.filter(({ weights }) => weights.size > 0);
+    this.#weights = new Map(weighted.map(({ name, weights }) => [poolKey(name), weights]));
     this.#settings = new Map(settings.map((one) => [one.agentId, one]));
     this.#downtimes = downtimes;
     this.#changed();

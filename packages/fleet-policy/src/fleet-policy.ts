@@ -16,6 +16,11 @@ export interface FleetPolicy {
   readonly pools: Pools;
   /** What is so now for an agent in these pools. The same object for as long as nothing is set. */
   policyOf(agentId: string, pools: readonly string[]): AgentPolicy;
+  /**
+   * How much of a pool (undefined: of work that names none) a submitter gets compared with others: what the pool's definition
+   * says of this name of a principal, otherwise 1.
+   */
+  weightOf(pool: string | undefined, submitter: string): number;
   /** Calls `listener` whenever answers may have become different. Returns how to stop. */
   onChange(listener: () => void): () => void;
 }
@@ -34,5 +39,6 @@ const nothing: AgentPolicy = Object.freeze({});
 export const openPolicy: FleetPolicy = {
   pools: [],
   policyOf: () => nothing,
+  weightOf: () => 1,
   onChange: () => () => undefined,
 };

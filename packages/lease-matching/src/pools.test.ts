@@ -36,6 +36,21 @@ describe('pools', () => {
       'twice',
     ],
     [[{ name: 'a', condition: 'os ==' }], 'column 6'],
+    [[{ name: 'a', agents: [], weights: { ann: 3 } }], 'user:NAME'],
+    [[{ name: 'a', agents: [], weights: { 'user:': 3 } }], 'user:NAME'],
+    [[{ name: 'a', agents: [], weights: { 'user:ann': 0 } }], '0.01 to 1000'],
+    [[{ name: 'a', agents: [], weights: { 'user:ann': Number.NaN } }], '0.01 to 1000'],
+    [[{ name: 'a', agents: [], weights: { 'user:ann': 1_000.5 } }], '0.01 to 1000'],
+    [
+      [
+        {
+          name: 'a',
+          agents: [],
+          weights: Object.fromEntries(Array.from({ length: 257 }, (_, at) => [`user:${at}`, 1])),
+        },
+      ],
+      'at most 256',
+    ],
   ])('refuses what makes no sense (%#)', (definitions, part) => {
     expect(() => definePools(definitions)).toThrow(
       expect.objectContaining({ code: 'POOL_INVALID', message: expect.stringContaining(part) }),

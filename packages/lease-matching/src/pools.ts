@@ -13,6 +13,11 @@ export interface PoolDefinition {
   readonly agents?: readonly string[] | undefined;
   /** Agents whose properties satisfy it belong to the pool; absent: none by condition. */
   readonly condition?: string | undefined;
+  /**
+   * How much of the pool a submitter gets compared with others, by the name of its principal, e.g. `user:ann`: 0.01 to 1,000,
+   * for at most 256 of them. Who is not named has 1.
+   */
+  readonly weights?: Readonly<Record<string, number>> | undefined;
 }
 
 /** Pools with their conditions read: what {@link definePools} gives and {@link effectivePools} takes. */
@@ -23,21 +28,28 @@ export interface DefinedPool {
   readonly name: string;
   readonly agents: ReadonlySet<string>;
   readonly condition: Condition | undefined;
+  readonly weights: ReadonlyMap<string, number>;
 }
 
 /** Longest name of a pool, in UTF-16 code units. */
 export const poolNameLengthMax = 64;
 /** Most pools of one fleet. */
 export const poolsMax = 1024;
+/** Most submitters to whom one pool gives a weight. */
+export const poolWeightsMax = 256;
+
+const weightMin = 0.01;
+const weightMax = 1_000;
+const principalNameLengthMax = 300;
 
 /**
  * Checks pools and reads their conditions. Throws `POOL_INVALID` for a name that is empty, too long or there twice, for a pool
- * that has neither a list nor a condition, for a condition that is invalid, and for too many pools.
+ * that has neither a list nor a condition, for a condition or a weight that is invalid, and for too many pools or weights.
  */
 export function definePools(definitions: readonly PoolDefinition[]): Pools {
   if (definitions.length > poolsMax) throw invalid('', `${definitions.length} pools; allowed: at most ${poolsMax}`);
   const names = new Set<string>();
-  return definitions.map(({ name, agents, condition }) => {
+  return definitions.map(({ name, agents, condition, weights = {} }) => {
     const key = name.trim().toLowerCase();
     if (key === '' || name.length > poolNameLengthMax) {
       throw invalid(name, `its name; allowed: 1 to ${poolNameLengthMax} characters`);
@@ -47,7 +59,12 @@ export function definePools(definitions: readonly PoolDefinition[]): Pools {
     if (agents === undefined && condition === undefined) {
       throw invalid(name, 'it names nobody; allowed: a list of agents, a condition, or both');
     }
-    return { name: name.trim(), agents: new Set(agents), condition: read(name, condition) };
+    return {
+      name: name.trim(),
+      agents: new Set(agents),
+      condition: read(name, condition),
+      weights: weightsOf(name, weights),
+    };
   });
 }
 
@@ -90,6 +107,24 @@ function read(name: string, condition: string | undefined): Condition | undefine
     if (!isDroverError(error, 'CONDITION_INVALID')) throw error;
     throw invalid(name, error.message, error);
   }
+}
+
+function weightsOf(pool: string, weights: Readonly<Record<string, number>>): ReadonlyMap<string, number> {
+  const entries = Object.entries(weights);
+  if (entries.length > poolWeightsMax) {
+    throw invalid(pool, `${entries.length} weights; allowed: at most ${poolWeightsMax}`);
+  }
+  for (const [principal, weight] of entries) {
+    const shown = JSON.stringify(principal.slice(0, 80));
+    // The kinds of `Principal` that may submit.
+    if (!/^(user|service):./.test(principal) || principal.length > principalNameLengthMax) {
+      throw invalid(pool, `a weight for ${shown}; allowed: user:NAME or service:NAME`);
+    }
+    if (!(weight >= weightMin && weight <= weightMax)) {
+      throw invalid(pool, `the weight ${weight} of ${shown}; allowed: ${weightMin} to ${weightMax}`);
+    }
+  }
+  return new Map(entries);
 }
 
 function invalid(name: string, problem: string, cause?: unknown): DroverError {

@@ -17,7 +17,13 @@ async function governedBench() {
     await policy.start();
     const source = createQueueTaskSource(
       { name: 'job', ...flags },
-      { queue: store.queue, signals: store.signals, clock, random: () => 0.5 },
+      {
+        queue: store.queue,
+        signals: store.signals,
+        weightOf: (pool, submitter) => policy.weightOf(pool, submitter),
+        clock,
+        random: () => 0.5,
+      },
     );
     return bench.server({}, { policy, sources: [Object.assign(source, flags)] });
   };
@@ -35,6 +41,38 @@ async function governedBench() {
 }
 
 describe('what operators say', () => {
+  test('the weights of a pool share it: of two submitters with 3 and 1, the first starts three of four', async () => {
+    await using governed = await governedBench();
+    const { bench, pools } = governed;
+    await pools.createPool({ name: 'shared', agents: ['agent-0'], weights: { 'user:ann': 3 } }, context);
+    const submitters = new Map<string, string>();
+    const drafts = Array.from({ length: 48 }, (_, index) => {
+      const submitter = index < 24 ? 'user:bob' : 'user:ann';
+      const lease = draft({ requirements: { pool: 'Shared' }, submitter });
+      submitters.set(lease.leaseId, submitter);
+      return lease;
+    });
+    await bench.enqueue(...drafts);
+    const agent = await bench.agent(await governed.server(), { description: { leasesMax: 1 } });
+    const annsOf = (): number => agent.running.filter(({ leaseId }) => submitters.get(leaseId) === 'user:ann').length;
+    const runOn = async (starts: number): Promise<void> => {
+      while (agent.running.length < starts) {
+        const last = agent.running.at(-1);
+        if (last !== undefined) agent.finish(last, { outcome: Outcome.COMPLETED });
+        const next = agent.running.length + 1;
+        await bench.until(() => agent.running.length === next, 10);
+      }
+    };
+    await runOn(16);
+    expect(annsOf()).toBe(12);
+    // Operators change it while both wait.
+    await pools.replacePool({ name: 'shared', agents: ['agent-0'], weights: {} }, context);
+    governed.announce();
+    await bench.quiet();
+    await runOn(32);
+    expect(annsOf()).toBe(12 + 8);
+  });
+
   test('a disabled agent gets nothing, from any server and by any way, until it is enabled', async () => {
     await using governed = await governedBench();
     const { bench, settings, announce } = governed;

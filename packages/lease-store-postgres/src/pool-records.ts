@@ -16,12 +16,13 @@ interface PoolRow {
   readonly name: string;
   readonly agents: string[] | null;
   readonly condition: string | null;
+  readonly weights: Record<string, number> | null;
   readonly comment: string;
   readonly changed_by: string;
   readonly changed_ms: number;
 }
 
-const columns = `name, agents, condition, comment, changed_by,
+const columns = `name, agents, condition, weights, comment, changed_by,
   floor(extract(epoch from changed_at) * 1000)::bigint as changed_ms`;
 
 /** Pools, a row each. Each call is 1 round trip, and creating one takes a transaction, in which the bound is counted. */
@@ -41,15 +42,15 @@ export class PoolRecords {
     this.#create = statement(
       'pool_create',
       `with made as (
-         insert into ${s}.pools (pool_key, name, agents, condition, comment, changed_by)
-         select $1, $2, $3, $4, $5, $6 where (select count(*) from ${s}.pools) < ${poolsMax}
+         insert into ${s}.pools (pool_key, name, agents, condition, weights, comment, changed_by)
+         select $1, $2, $3, $4, $5, $6, $7 where (select count(*) from ${s}.pools) < ${poolsMax}
          on conflict do nothing returning *)
        select ${columns}, exists (select 1 from ${s}.pools where pool_key = $1) as is_there
          from made right join (select) one on true`,
     );
     this.#replace = statement(
       'pool_replace',
-      `update ${s}.pools set name = $2, agents = $3, condition = $4, comment = $5, changed_by = $6, changed_at = now()
+      `update ${s}.pools set name = $2, agents = $3, condition = $4, weights = $5, comment = $6, changed_by = $7, changed_at = now()
         where pool_key = $1 returning ${columns}`,
     );
     this.#remove = statement('pool_remove', `delete from ${s}.pools where pool_key = $1 returning pool_key`);
@@ -84,15 +85,17 @@ export class PoolRecords {
 }
 
 function values(draft: PoolDraft, by: Principal): unknown[] {
-  const { key, name, agents, condition, comment } = storedPool(draft);
-  return [key, name, agents ?? null, condition ?? null, comment, principalName(by)];
+  const { key, name, agents, condition, weights, comment } = storedPool(draft);
+  const weightsText = weights === undefined ? null : JSON.stringify(weights);
+  return [key, name, agents ?? null, condition ?? null, weightsText, comment, principalName(by)];
 }
 
-function recordOf({ name, agents, condition, comment, changed_by, changed_ms }: PoolRow): PoolRecord {
+function recordOf({ name, agents, condition, weights, comment, changed_by, changed_ms }: PoolRow): PoolRecord {
   return {
     name,
     ...(agents === null ? {} : { agents }),
     ...(condition === null ? {} : { condition }),
+    ...(weights === null ? {} : { weights }),
     comment,
     changedBy: changed_by,
     changedAtMs: changed_ms,

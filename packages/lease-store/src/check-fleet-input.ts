@@ -11,11 +11,12 @@ export function checkPoolDraft(pool: PoolDraft): void {
   checkText('name', pool.name, storeLimits.nameLengthMax);
   checkCount('agents', pool.agents?.length ?? 0, storeLimits.poolAgentsMax);
   pool.agents?.forEach((agentId, index) => checkText(`agents[${index}]`, agentId, storeLimits.idLengthMax));
+  for (const principal of Object.keys(pool.weights ?? {})) checkText('weights', principal, storeLimits.nameLengthMax);
   checkText('comment', pool.comment ?? '', storeLimits.commentLengthMax, true);
 }
 
-/** A pool as it is stored: names without space around them, each agent once. */
-export function storedPool({ name, agents, condition, comment = '' }: PoolDraft): PoolDefinition & {
+/** A pool as it is stored: names without space around them, each agent once, weights only if there are any. */
+export function storedPool({ name, agents, condition, weights = {}, comment = '' }: PoolDraft): PoolDefinition & {
   readonly key: string;
   readonly comment: string;
 } {
@@ -24,6 +25,7 @@ export function storedPool({ name, agents, condition, comment = '' }: PoolDraft)
     name: name.trim(),
     ...(agents === undefined ? {} : { agents: [...new Set(agents)] }),
     ...(condition === undefined ? {} : { condition }),
+    ...(Object.keys(weights).length === 0 ? {} : { weights: { ...weights } }),
     comment,
   };
 }

@@ -33,6 +33,7 @@ interface DefinitionOptions extends PoolOptions {
   readonly agent: readonly string[];
   readonly condition: string;
   readonly comment: string;
+  readonly weight: Readonly<Record<string, number>>;
 }
 
 /** `drover pools …`: the pools of a fleet, and what an autoscaler asks of them. */
@@ -49,6 +50,12 @@ export function addPoolCommands(program: Command, context: CommandContext): void
     command
       .option('--agent <id...>', 'agents that belong to it whatever they report', [])
       .option('--condition <text>', "agents whose properties satisfy it, e.g. 'os == linux && ram >= 8gb'", '')
+      .option(
+        '--weight <principal=number>',
+        'share of a submitter of the pool, compared with others, e.g. user:ann=3 (others have 1); repeatable',
+        addWeight,
+        {},
+      )
       .option('--comment <text>', 'what it is for', '');
 
   inner('list')
@@ -71,7 +78,7 @@ export function addPoolCommands(program: Command, context: CommandContext): void
         const answer = await client.pools.getPool({ name }, call());
         if (options.json === true) return out(jsonText(GetPoolResponseSchema, answer));
         const { pool, agents, agentIds, leasesWaiting, longestWait } = answer;
-        const { name: shown, condition, comment, changedBy, changedAt, agentIds: listed } = pool!;
+        const { name: shown, condition, comment, weights, changedBy, changedAt, agentIds: listed } = pool!;
         const wait = longestWait === undefined ? '' : `, the oldest for ${span(durationMs(longestWait))}`;
         const more = agents > agentIds.length ? ` and ${agents - agentIds.length} more` : '';
         const lines = [
@@ -79,6 +86,7 @@ export function addPoolCommands(program: Command, context: CommandContext): void
           ...(comment === '' ? [] : [`comment     ${comment}`]),
           ...(condition === '' ? [] : [`condition   ${condition}`]),
           ...(listed.length === 0 ? [] : [`lists       ${listed.join(', ')}`]),
+          ...(Object.keys(weights).length === 0 ? [] : [`weights     ${weightsText(weights)}`]),
           `changed     by ${changedBy}, ${ago(changedAt)} ago`,
           `agents now  ${agents === 0 ? 'none' : `${agents}: ${agentIds.join(', ')}${more}`}`,
           `waiting     ${leasesWaiting === 0 ? 'nothing' : `${leasesText(leasesWaiting)}${wait}`}`,
@@ -132,11 +140,26 @@ export function addPoolCommands(program: Command, context: CommandContext): void
     });
 }
 
-function poolOf(name: string, { agent, condition, comment }: DefinitionOptions) {
+function poolOf(name: string, { agent, condition, comment, weight }: DefinitionOptions) {
   if (agent.length === 0 && condition.trim() === '') {
     throw new UsageError('give --agent, --condition or both: a pool without them names nobody');
   }
-  return { name, agentIds: [...agent], condition, comment };
+  return { name, agentIds: [...agent], condition, comment, weights: { ...weight } };
+}
+
+function addWeight(text: string, before: Readonly<Record<string, number>>): Readonly<Record<string, number>> {
+  // The last = divides them, since names of users may hold one.
+  const [, principal, digits] = /^(.+)=(\d+(?:\.\d+)?)$/.exec(text) ?? [];
+  if (principal === undefined || digits === undefined) {
+    throw new UsageError(`--weight ${text}: it is written PRINCIPAL=NUMBER, e.g. user:ann=3`);
+  }
+  if (Object.hasOwn(before, principal)) throw new UsageError(`--weight: ${principal} is given twice`);
+  return { ...before, [principal]: Number(digits) };
+}
+
+function weightsText(weights: Readonly<Record<string, number>>): string {
+  const sorted = Object.entries(weights).sort(([a], [b]) => (a < b ? -1 : 1));
+  return sorted.map(([principal, weight]) => `${principal}=${weight}`).join(', ');
 }
 
 function leasesText(count: number): string {

@@ -9,6 +9,7 @@ import { submittersMigration } from './0008-submitters.ts';
 import { absenceMigration } from './0009-absence.ts';
 import { rolloutsMigration } from './0010-rollouts.ts';
 import { leaseSecretsMigration } from './0011-lease-secrets.ts';
+import { poolWeightsMigration } from './0012-pool-weights.ts';
 import type { Migration } from './migration.ts';
 
 /** All migrations, by id. A new one is added at the end. */
@@ -24,6 +25,7 @@ export const migrations: readonly Migration[] = [
   absenceMigration,
   rolloutsMigration,
   leaseSecretsMigration,
+  poolWeightsMigration,
 ];
 
 /** The newest migration that this version knows. */

@@ -38,10 +38,26 @@ export const poolStoreCases: readonly StoreCase[] = [
     },
   },
   {
+    name: 'keeps the weights of submitters, exactly, until the pool is replaced without',
+    async run({ store: { pools } }) {
+      const weights = { 'user:ann': 3, 'user:o"brien=x': 0.01, 'service:ci': 1_000, 'user:ünï': 1.1 };
+      const made = await pools.createPool({ name: 'shared', agents: [], weights }, context);
+      assert.deepEqual(made.weights, weights);
+      assert.deepEqual((await pools.pools({ limit: 10 }, context))[0]?.weights, weights);
+      const replaced = await pools.replacePool({ name: 'shared', agents: [], weights: { 'user:ann': 2 } }, context);
+      assert.deepEqual(replaced.weights, { 'user:ann': 2 });
+      const without = await pools.replacePool({ name: 'shared', agents: [], weights: {} }, context);
+      assert.equal('weights' in without, false);
+    },
+  },
+  {
     name: 'takes no pool that a server could not use, and none beyond the bound',
     async run({ store: { pools } }) {
       await rejectsWith(pools.createPool({ name: 'bad', condition: 'os ==' }, context), 'POOL_INVALID');
       await rejectsWith(pools.createPool({ name: 'bad' }, context), 'POOL_INVALID');
+      await rejectsWith(pools.createPool({ name: 'bad', agents: [], weights: { ann: 1 } }, context), 'POOL_INVALID');
+      const ended = { 'user:a\0': 1 };
+      await rejectsWith(pools.createPool({ name: 'bad', agents: [], weights: ended }, context), 'STORE_INPUT_INVALID');
       await rejectsWith(pools.createPool({ name: '', agents: [] }, context), 'POOL_INVALID');
       await rejectsWith(pools.createPool({ name: 'bad\0', agents: [] }, context), 'STORE_INPUT_INVALID');
       const agents = Array.from({ length: 1_001 }, (_, index) => `agent-${index}`);

@@ -21,7 +21,7 @@ const config = z.strictObject({
 /** What jobs bring to a server: their planner, and the queue of batches that it fills. */
 export const serverPart = defineServerPart({
   type: jobLeaseType,
-  needs: ['queue', 'signals', 'logger'],
+  needs: ['queue', 'signals', 'weightOf', 'logger'],
   config,
   create: ({ aged_after, hold_back_after }, deps: QueueTaskSourceDeps) => ({
     source: createJobTaskSource(deps, { agedAfterMs: aged_after, holdBackAfterMs: hold_back_after }),
