@@ -25,7 +25,7 @@ export interface Arrival {
  */
 export async function arrive(fleet: FleetOfTheDay, arrival: Arrival, notes: PhaseNotes): Promise<void> {
   const { note, mustBe } = notes;
-  await fleet.startServer('--enrolment-required');
+  await fleet.startServer('--enrolment-required', '--sessions-heartbeat=5s', '--sessions-timeout=20s');
   const created = await fleet.drover('enrolment-tokens', 'create', '--reusable', '--pool', poolOfTheDay);
   const token = created.trim().split('\n').at(-1)?.trim() ?? '';
   const ids = Array.from({ length: arrival.count }, (_, i) => `machine-${String(i + 1).padStart(2, '0')}`);
