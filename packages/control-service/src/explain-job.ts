@@ -29,6 +29,8 @@ const standingCodes: ReadonlySet<string> = new Set([
   'NO_SESSION',
   'DISABLED',
   'IN_DOWNTIME',
+  'SUSPECTED',
+  'HEALTH_QUARANTINED',
   'STOPPING',
   'UNHEALTHY',
   'BUSY',
@@ -98,7 +100,10 @@ function firstReason(
     if (reason.code === 'DRAINING' && drain !== undefined) {
       return { code: reason.code, message: `${reason.message}: ${drain.source} drains it: ${drain.reason}` };
     }
-    return { code: reason.code, message: setByOperator(reason, agent) ?? reported(reason, agent) };
+    return {
+      code: reason.code,
+      message: setByOperator(reason, agent) ?? byFacts(reason, agent) ?? reported(reason, agent),
+    };
   }
   const lasting = lastingReason(lease, agent);
   if (lasting?.code === 'NOT_IN_POOL' && absent !== undefined) {
@@ -127,6 +132,14 @@ function setByOperator(reason: Reason, { policy: { disabled, busy, downtime } }:
     return `is in scheduled downtime until ${timeText(downtime.untilMs)}${because(downtime.comment)}`;
   }
   return undefined;
+}
+
+/** What speaks against an agent that is withheld, and when it is tried next. */
+function byFacts({ code }: Reason, { policy: { withheld } }: FleetAgent): string | undefined {
+  if (withheld === undefined || (code !== 'SUSPECTED' && code !== 'HEALTH_QUARANTINED')) return undefined;
+  const { state, reason, canaryDueMs } = withheld;
+  const next = canaryDueMs === undefined ? 'its canary is under way' : `next canary ${timeText(canaryDueMs)}`;
+  return `is ${state}: ${reason}; ${next}`;
 }
 
 function timeText(ms: number): string {

@@ -66,10 +66,15 @@ async function fleetAgent(record: AgentRecord, deps: FleetReaderDeps, context: S
     hasSession: record.session !== undefined,
     enabled: policy.disabled === undefined,
     inDowntime: policy.downtime !== undefined,
+    ...(policy.withheld === undefined ? {} : { withheld: withheldAs(policy.withheld) }),
     stopping: condition === 'stopping',
     healthy: condition !== 'unhealthy',
     busy: condition === 'busy' || policy.busy !== undefined,
     draining: record.drain !== undefined,
   });
   return { record, traits, policy, offer, payloadTypes: new Set(traits.payloadTypes) };
+}
+
+function withheldAs({ state }: NonNullable<AgentPolicy['withheld']>): 'suspected' | 'quarantined' {
+  return state === 'quarantined' ? 'quarantined' : 'suspected';
 }

@@ -8,6 +8,8 @@ import {
 } from '@drover/lease-kit';
 import { definePools, poolKey, type Pools } from '@drover/lease-matching';
 import type {
+  AgentHealthRecord,
+  AgentHealthStore,
   AgentSettings,
   AgentSettingsStore,
   DowntimeRecord,
@@ -31,6 +33,7 @@ export interface FleetPolicyDeps {
   readonly store: {
     readonly pools: Pick<PoolStore, 'pools'>;
     readonly agentSettings: Pick<AgentSettingsStore, 'settings' | 'downtimes'>;
+    readonly agentHealth: Pick<AgentHealthStore, 'records'>;
     readonly signals: StoreSignals;
   };
   /** On whose behalf the store is asked. */
@@ -83,6 +86,8 @@ class StoredPolicy implements LiveFleetPolicy {
   /** Of the pools that have any, by key. */
   #weights: ReadonlyMap<string, ReadonlyMap<string, number>> = new Map();
   #settings: ReadonlyMap<string, AgentSettings> = new Map();
+  /** Agents that are withheld. */
+  #withheld: ReadonlyMap<string, AgentHealthRecord> = new Map();
   #downtimes: readonly DowntimeRecord[] = [];
   #active: readonly ActiveDowntime[] = [];
   /** What was read last, to see whether anything changed. */
@@ -111,13 +116,15 @@ class StoredPolicy implements LiveFleetPolicy {
     const downtime = this.#downtimeOf(agentId, pools);
     const nowMs = this.#clock.wallMs();
     const busy = settings?.busy !== undefined && settings.busy.untilMs > nowMs ? settings.busy : undefined;
-    if (settings?.disabled === undefined && busy === undefined && downtime === undefined) {
+    const withheld = this.#withheld.get(agentId);
+    if (settings?.disabled === undefined && busy === undefined && downtime === undefined && withheld === undefined) {
       return openPolicy.policyOf(agentId, pools);
     }
     return {
       ...(settings?.disabled === undefined ? {} : { disabled: settings.disabled }),
       ...(busy === undefined ? {} : { busy }),
       ...(downtime === undefined ? {} : { downtime }),
+      ...(withheld === undefined ? {} : { withheld }),
     };
   }
 
@@ -207,7 +214,13 @@ class StoredPolicy implements LiveFleetPolicy {
       page,
       (one) => one.downtimeId,
     );
-    const read = JSON.stringify([pools, settings, downtimes]);
+    const health = await all(
+      (after) => store.agentHealth.records({ ...after, limit: page }, context),
+      page,
+      (one) => one.agentId,
+    );
+    const withheld = health.filter(({ isWithheld }) => isWithheld);
+    const read = JSON.stringify([pools, settings, downtimes, withheld]);
     if (read === this.#read) return;
     this.#read = read;
     this.#pools = definePools(pools);
@@ -215,6 +228,7 @@ class StoredPolicy implements LiveFleetPolicy {
     this.#weights = new Map(weighted.map(({ name, weights }) => [poolKey(name), weights]));
     this.#settings = new Map(settings.map((one) => [one.agentId, one]));
     this.#downtimes = downtimes;
+    this.#withheld = new Map(withheld.map((one) => [one.agentId, one]));
     this.#changed();
   }
 

@@ -1,7 +1,7 @@
 import type { Pools } from '@drover/lease-matching';
-import type { AgentSettings, SettingNote } from '@drover/lease-store';
+import type { AgentHealthRecord, AgentSettings, SettingNote } from '@drover/lease-store';
 
-/** What operators say about one agent at one moment. All absent: it may work. */
+/** What operators and facts say about one agent at one moment. All absent: it may work. */
 export interface AgentPolicy {
   /** It gets no work but from sources that say so. */
   readonly disabled?: SettingNote;
@@ -9,6 +9,8 @@ export interface AgentPolicy {
   readonly busy?: NonNullable<AgentSettings['busy']>;
   /** It is in a scheduled downtime: the one that ends last. */
   readonly downtime?: SettingNote & { readonly untilMs: number };
+  /** It fails leases that succeed elsewhere: no work but from sources that assign to disabled agents, its canary among them. */
+  readonly withheld?: AgentHealthRecord;
 }
 
 /** Pools and what operators say about agents, as this process knows them. Every answer comes from memory. */

@@ -29,6 +29,8 @@ export interface AgentOffer extends FreeCapacity {
   readonly enabled: boolean;
   /** It is in a scheduled downtime. */
   readonly inDowntime: boolean;
+  /** It fails leases that succeed elsewhere, and gets no ordinary work. Absent: it does. */
+  readonly withheld?: 'suspected' | 'quarantined';
   /** Its process is going down. */
   readonly stopping: boolean;
   /** It reports that the machine is fit for work. */

@@ -28,6 +28,13 @@ const misfits: [MismatchCode, Requirements, Partial<AgentOffer>, string][] = [
   ['NO_SESSION', {}, { hasSession: false }, 'is not connected'],
   ['DISABLED', {}, { enabled: false }, 'is disabled'],
   ['IN_DOWNTIME', {}, { inDowntime: true }, 'is in scheduled downtime'],
+  [
+    'SUSPECTED',
+    {},
+    { withheld: 'suspected' },
+    'is suspected to fail leases that succeed elsewhere; a canary is to decide',
+  ],
+  ['HEALTH_QUARANTINED', {}, { withheld: 'quarantined' }, 'is quarantined: it fails leases that succeed elsewhere'],
   ['STOPPING', {}, { stopping: true }, 'is going down'],
   ['UNHEALTHY', {}, { healthy: false }, 'reports that it is unhealthy'],
   ['BUSY', {}, { busy: true }, 'is busy: the machine is needed for something else'],
@@ -62,7 +69,7 @@ describe('match', () => {
     for (let from = 0; from < misfits.length; from++) {
       const rest = misfits.slice(from);
       const requirements = Object.assign({}, ...rest.map(([, part]) => part).reverse()) as Requirements;
-      const offer = Object.assign({}, free, ...rest.map(([, , part]) => part)) as AgentOffer;
+      const offer = Object.assign({}, free, ...rest.map(([, , part]) => part).reverse()) as AgentOffer;
       expect(match(requirements, offer)).toMatchObject({ reason: { code: misfits[from]?.[0] } });
     }
   });

@@ -8,6 +8,8 @@ export const mismatchCodes = [
   'NO_SESSION',
   'DISABLED',
   'IN_DOWNTIME',
+  'SUSPECTED',
+  'HEALTH_QUARANTINED',
   'STOPPING',
   'UNHEALTHY',
   'BUSY',
@@ -38,7 +40,7 @@ export type MatchResult = { readonly fits: true } | { readonly fits: false; read
 
 /** What a task source may do that others may not. Everything absent: nothing. */
 export interface MatchAllowances {
-  /** Its leases go to disabled agents too, e.g. a restart. */
+  /** Its leases go to agents that are disabled or withheld too, e.g. a restart. */
   readonly whenDisabled?: boolean | undefined;
   /** Its leases go to agents in scheduled downtime too. */
   readonly inDowntime?: boolean | undefined;
@@ -47,8 +49,8 @@ export interface MatchAllowances {
 }
 
 /**
- * Whether an agent can take a lease now, and if not the first reason, in this order: session, enabled, downtime, stopping,
- * health, busy, draining, pool, condition, slots and resources in total, held exclusively, idle (for an exclusive lease), free
+ * Whether an agent can take a lease now, and if not the first reason, in this order: session, enabled, downtime, health by facts,
+ * stopping, health that it reports, busy, draining, pool, condition, slots and resources in total, held exclusively, idle (for an exclusive lease), free
  * slot, free resources. Throws `CONDITION_INVALID` for requirements that `checkRequirements` would refuse.
  */
 export function match(requirements: Requirements, offer: AgentOffer, allowances: MatchAllowances = {}): MatchResult {
@@ -82,6 +84,7 @@ function stateMismatch(offer: AgentOffer, allowances: MatchAllowances): Mismatch
   if (!offer.hasSession) return passing('NO_SESSION', 'is not connected');
   if (!offer.enabled && allowances.whenDisabled !== true) return passing('DISABLED', 'is disabled');
   if (offer.inDowntime && allowances.inDowntime !== true) return passing('IN_DOWNTIME', 'is in scheduled downtime');
+  if (offer.withheld !== undefined && allowances.whenDisabled !== true) return withheld[offer.withheld];
   if (offer.stopping) return passing('STOPPING', 'is going down');
   if (!offer.healthy) return passing('UNHEALTHY', 'reports that it is unhealthy');
   if (offer.busy) return passing('BUSY', 'is busy: the machine is needed for something else');
@@ -89,6 +92,11 @@ function stateMismatch(offer: AgentOffer, allowances: MatchAllowances): Mismatch
     return passing('DRAINING', 'takes nothing new until it is idle');
   return undefined;
 }
+
+const withheld: Readonly<Record<NonNullable<AgentOffer['withheld']>, Mismatch>> = {
+  suspected: passing('SUSPECTED', 'is suspected to fail leases that succeed elsewhere; a canary is to decide'),
+  quarantined: passing('HEALTH_QUARANTINED', 'is quarantined: it fails leases that succeed elsewhere'),
+};
 
 function capacityMismatch(requirements: Requirements, offer: AgentOffer): Mismatch | undefined {
   if (offer.exclusivelyHeld) return passing('HELD_EXCLUSIVELY', 'runs a lease that has it for itself');

@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { AgentPolicy } from '@drover/fleet-policy';
 import { delay, type Clock, type Logger, type TaskSource } from '@drover/lease-kit';
 import { askSources, type AskOutcome, type Candidate } from '@drover/task-sources';
 import type { DrainKeeper } from './drain-keeper.ts';
@@ -170,7 +171,7 @@ export class AssignmentLoop {
 
   #candidate(session: LeaseSession): Candidate {
     const { drain, policy } = session;
-    const standing = { enabled: policy.disabled === undefined, inDowntime: policy.downtime !== undefined };
+    const standing = { enabled: worksFor(policy), inDowntime: policy.downtime !== undefined };
     if (drain !== undefined && drain.untilMs <= this.#deps.clock.monotonicMs()) this.#deps.drains.release(session);
     return session.drain === undefined
       ? { view: session.view, ...standing }
@@ -219,11 +220,15 @@ export class AssignmentLoop {
     if (generation === this.#generation) {
       for (const session of sessions) {
         if (busy.has(session) || failed.has(session) || this.#wanted.has(session) || !session.takesWork) continue;
-        const { disabled, downtime } = session.policy;
-        if (disabled === undefined && downtime === undefined) this.#hungry.add(session);
+        if (worksFor(session.policy) && session.policy.downtime === undefined) this.#hungry.add(session);
       }
     }
     if (failed.size > 0) this.#deps.doubt([...failed]);
     return [...failed];
   }
+}
+
+/** Whether sources are asked that do not say otherwise: to them, an agent that is withheld is as good as disabled. */
+function worksFor({ disabled, withheld }: AgentPolicy): boolean {
+  return disabled === undefined && withheld === undefined;
 }

@@ -47,12 +47,16 @@ const timeColumns = [
   ['enrolment_tokens', 'expires_at'],
   ['enrolment_requests', 'asked_at'],
   ['rollouts', 'ring_done_at'],
+  ['agent_health_pass', 'next_at'],
+  ['lease_history', 'ended_at'],
+  ['attempt_history', 'ended_at'],
   ['credential_keys', 'created_at'],
   ['credential_keys', 'expires_at'],
 ] as const;
 
 const emptied = [
   'rollouts',
+  'agent_health',
   ...['leases', 'lease_classes', 'lease_history', 'attempt_history', 'agents', 'servers'],
   ...['jobs', 'logs', 'log_chunks', 'progress', 'agent_tasks', 'tokens', 'audit'],
   ...['jobs', 'logs', 'log_chunks', 'progress', 'pools', 'agent_settings', 'downtimes'],

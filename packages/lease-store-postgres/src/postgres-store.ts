@@ -27,6 +27,7 @@ import {
 } from '@drover/lease-store';
 import { AccessTokens } from './access-tokens.ts';
 import { AgentDrains } from './agent-drains.ts';
+import { AgentHealthRecords } from './agent-health-records.ts';
 import { AgentRecords } from './agent-records.ts';
 import { AgentSessions } from './agent-sessions.ts';
 import { AgentTaskRecords } from './agent-task-records.ts';
@@ -48,6 +49,7 @@ import { schemaRefusal, schemaVersion } from './internal/schema-version.ts';
 import { queryBuilder } from './internal/tables.ts';
 import { JobRecords } from './job-records.ts';
 import { LeaseClasses } from './lease-classes.ts';
+import { LeaseFactsReader } from './lease-facts.ts';
 import { LeaseRecords } from './lease-records.ts';
 import { haveSecrets, LeaseSecrets } from './lease-secrets.ts';
 import { PoolRecords } from './pool-records.ts';
@@ -127,6 +129,8 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
   const settleTasks = new SettleAgentTasks(s);
   const audit = new AuditLines(s);
   const tokens = new AccessTokens(s, audit);
+  const health = new AgentHealthRecords(s, audit);
+  const facts = new LeaseFactsReader(s);
   const rollouts = new RolloutRecords(s, audit);
   const pools = new PoolRecords(s);
   const settings = new AgentSettingsRecords(s);
@@ -350,6 +354,15 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
         checkAgentTaskRetry(retry);
         return transaction(context, (session) => settleTasks.settle(session, source, retry));
       },
+    },
+    agentHealth: {
+      claimPass: (everyMs, context) => call(context, (session) => health.claimPass(session, everyMs)),
+      facts: (windowMs, context) => call(context, (session) => facts.read(session, windowMs)),
+      records: (page, context) => call(context, (session) => health.page(session, page)),
+      recordsOf: (agentIds, context) => call(context, (session) => health.of(session, agentIds)),
+      change: (changes, context) => transaction(context, (session) => health.change(session, changes)),
+      clear: (agentIds, comment, context) =>
+        transaction(context, (session) => health.clear(session, agentIds, comment, context)),
     },
     access: {
       createToken: (draft, context) => transaction(context, (session) => tokens.create(session, draft, context)),

@@ -1,5 +1,6 @@
 import { systemClock, type Clock } from '@drover/lease-kit';
 import type { DroverStore } from './drover-store.ts';
+import { memoryAgentHealthStore } from './memory/memory-agent-health-store.ts';
 import { memoryAgentTaskStore } from './memory/memory-agent-task-store.ts';
 import { memoryAccessStore } from './memory/memory-access-store.ts';
 import { memoryAgentSettingsStore } from './memory/memory-agent-settings-store.ts';
@@ -43,6 +44,7 @@ export function createMemoryStore({ clock = systemClock }: MemoryStoreDeps = {})
     jobs: memoryJobStore(data),
     logs: memoryLogStore(data),
     agentTasks: memoryAgentTaskStore(data),
+    agentHealth: memoryAgentHealthStore(data, audit),
     access: memoryAccessStore(data, signals, audit),
     audit: memoryAuditStore(data, audit),
     pools: memoryPoolStore(data),

@@ -1,3 +1,4 @@
+import type { AgentHealthStore } from './agent-health-store.ts';
 import type { AgentTaskStore } from './agent-task-store.ts';
 import type { AccessStore } from './access-store.ts';
 import type { AgentSettingsStore } from './agent-settings-store.ts';
@@ -22,6 +23,7 @@ export interface DroverStore extends AsyncDisposable {
   readonly jobs: JobStore;
   readonly logs: LogStore;
   readonly agentTasks: AgentTaskStore;
+  readonly agentHealth: AgentHealthStore;
   readonly access: AccessStore;
   readonly audit: AuditStore;
   readonly pools: PoolStore;

@@ -1,5 +1,12 @@
 export type { AccessStore, TokenDraft, TokenRecord } from './access-store.ts';
 export type {
+  AgentHealthChange,
+  AgentHealthRecord,
+  AgentHealthResult,
+  AgentHealthStore,
+} from './agent-health-store.ts';
+export { auditedHealth, checkHealthChanges, clearedHealth, leftAtWork, storedHealth } from './check-agent-health.ts';
+export type {
   AgentTaskBinding,
   AgentTaskEnd,
   AgentTaskKey,

@@ -85,6 +85,15 @@ export const storeLimits = {
   auditEntriesPerCallMax: 1_000,
   /** Bytes of JSON that the audit keeps of a thing before a change, and after it. */
   auditRecordBytesMax: 8_192,
+  /** Changes of agents' health of one call, and caps of one change. */
+  healthChangesMax: 256,
+  healthCapsMax: 1_100,
+  /** Leases that are kept of what speaks against an agent. */
+  healthEvidenceMax: 16,
+  /** Bad ends that one look at the facts answers, the jobs that they are of, and successful leases that are counted of each. */
+  healthEndsMax: 5_000,
+  healthJobsMax: 200,
+  healthSuccessesMax: 2_000,
   /** Channels that have a roll-out. */
   channelsMax: 256,
 } as const;

@@ -79,7 +79,7 @@ export interface AgentUse {
 /** Where an agent stands, apart from what it is and what it does. */
 export type AgentStanding = Pick<
   AgentOffer,
-  'hasSession' | 'enabled' | 'inDowntime' | 'stopping' | 'healthy' | 'busy' | 'draining'
+  'hasSession' | 'enabled' | 'inDowntime' | 'withheld' | 'stopping' | 'healthy' | 'busy' | 'draining'
 >;
 
 /** The standing of an agent that takes whatever fits. */

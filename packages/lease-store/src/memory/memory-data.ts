@@ -1,6 +1,7 @@
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { AbsenceGrant, AssignedAttempt, Clock, LeaseDraft, LeaseRequirements } from '@drover/lease-kit';
 import type { AgentDescription } from '@drover/lease-protocol';
+import type { AgentHealthRecord } from '../agent-health-store.ts';
 import type { AgentSettings } from '../agent-settings-store.ts';
 import type { AttemptOutcome, AttemptWriteResult, LostAttempt } from '../attempt-store.ts';
 import { leaseClassKey } from '../check-store-input.ts';
@@ -115,6 +116,7 @@ export class MemoryData {
   readonly agents = new Map<string, MemoryAgent>();
   readonly jobs = new Map<string, MemoryJob>();
   readonly settings = new Map<string, AgentSettings>();
+  readonly health = new Map<string, AgentHealthRecord>();
   /** Not below the epoch of any agent that was removed. */
   epochFloor = 0;
   readonly servers = new Map<string, { beatAtMs: number; leftAtMs: number | undefined }>();

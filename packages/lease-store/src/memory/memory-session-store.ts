@@ -120,6 +120,7 @@ function forget(data: MemoryData, agentId: string): void {
   data.epochFloor = Math.max(data.epochFloor, data.agents.get(agentId)?.epoch ?? 0);
   data.agents.delete(agentId);
   data.settings.delete(agentId);
+  data.health.delete(agentId);
 }
 
 function checkDescription(description: AgentDescription): void {

@@ -1,3 +1,4 @@
+export { agentHealthStoreCases } from './agent-health-cases.ts';
 export { agentTaskStoreCases } from './agent-task-cases.ts';
 export { accessStoreCases } from './access-cases.ts';
 export { agentSettingsStoreCases } from './agent-settings-cases.ts';

@@ -1,3 +1,4 @@
+import { agentHealthStoreCases } from './agent-health-cases.ts';
 import { agentTaskStoreCases } from './agent-task-cases.ts';
 import { absenceCases } from './absence-cases.ts';
 import { accessStoreCases } from './access-cases.ts';
@@ -28,6 +29,7 @@ export const storeCases: readonly StoreCase[] = [
   ...jobStoreCases,
   ...logStoreCases,
   ...agentTaskStoreCases,
+  ...agentHealthStoreCases,
   ...accessStoreCases,
   ...auditStoreCases,
   ...poolStoreCases,
