@@ -42,12 +42,12 @@ export async function readMembers(
   return { of: (agentId) => members.get(agentId), count: (pool) => counts.get(pool) ?? 0 };
 }
 
-function poolsOf({ agentId, description }: AgentRecord, policy: FleetPolicy): readonly string[] {
+function poolsOf({ agentId, description, poolsAllowed }: AgentRecord, policy: FleetPolicy): readonly string[] {
   try {
-    return agentTraits(agentId, description, policy.pools).pools;
+    return agentTraits(agentId, description, policy.pools, poolsAllowed).pools;
   } catch (error) {
     if (!isDroverError(error)) throw error;
     // Stored before a bound was lowered: without its properties it is still an agent.
-    return agentTraits(agentId, { ...description, properties: [] }, policy.pools).pools;
+    return agentTraits(agentId, { ...description, properties: [] }, policy.pools, poolsAllowed).pools;
   }
 }

@@ -9,4 +9,26 @@ import { submittersMigration } from './0008-submitters.ts';
 import { absenceMigration } from './0009-absence.ts';
 import { rolloutsMigration } from './0010-rollouts.ts';
 import { leaseSecretsMigration } from './0011-lease-secrets.ts';
+import { poolWeightsMigration } from './0012-pool-weights.ts';
+import { agentHealthMigration } from './0013-agent-health.ts';
+import type { Migration } from './migration.ts';
+
+/** All migrations, by id. A new one is added at the end. */
+export const migrations: readonly Migration[] = [
+  leasesMigration,
+  jobsMigration,
+  conditionReasonsMigration,
+  agentTasksMigration,
+  accessMigration,
+  poolsMigration,
+  enrolmentMigration,
+  submittersMigration,
+  absenceMigration,
+  rolloutsMigration,
+  leaseSecretsMigration,
+  poolWeightsMigration,
   agentHealthMigration,
+];
+
+/** The newest migration that this version knows. */
+export const newestMigration = migrations.length;

@@ -69,7 +69,7 @@ export const agentHealthStoreCases: readonly StoreCase[] = [
       assert.ok(Math.abs(facts.nowMs - end.endedAtMs) < 60_000);
       await jobs.submit([sampleJob([{}, {}])], context);
       await endAll(store, bad, 'timed-out', { reason: { code: 'RUN_LIMIT_PASSED', message: '' } });
-      const [late] = (await agentHealth.facts(windowMs, context)).ends;
+      const late = (await agentHealth.facts(windowMs, context)).ends.find(({ outcome }) => outcome === 'timed-out');
       assert.deepEqual([late?.outcome, late?.code, late?.succeededOn], ['timed-out', 'RUN_LIMIT_PASSED', undefined]);
       // What nobody submitted, what was cancelled and what was refused says nothing.
       await store.queue.enqueue([{ draft: sampleJob().leases[0]!.draft }], context);
