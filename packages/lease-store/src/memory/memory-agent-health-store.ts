@@ -1,11 +1,6 @@
 import type { AgentHealth, BadEnd, KindSuccesses } from '@drover/agent-health';
 import { principalName } from '@drover/lease-kit';
-import type {
-  AgentHealthChange,
-  AgentHealthRecord,
-  AgentHealthResult,
-  AgentHealthStore,
-} from '../agent-health-store.ts';
+import type { AgentHealthChange, AgentHealthResult, AgentHealthStore } from '../agent-health-store.ts';
 import { auditedHealth, checkHealthChanges, clearedHealth, leftAtWork, storedHealth } from '../check-agent-health.ts';
 import { checkAgentIds, checkPage } from '../check-fleet-input.ts';
 import { checkText, checkWhole } from '../check-store-input.ts';
