@@ -39,11 +39,11 @@ export class DroverProcess implements AsyncDisposable {
 
   constructor(args: readonly string[], options: DroverProcessOptions = {}) {
     this.#name = `drover ${args.join(' ')}`;
-    const { PATH = '', HOME = '' } = process.env;
+    const { PATH = '', HOME = '', NODE_COMPILE_CACHE = '' } = process.env;
     const flags = ['--conditions=@drover/source', '--disable-warning=ExperimentalWarning'];
     this.#child = spawn(process.execPath, [...flags, ...(options.nodeFlags ?? []), options.entry ?? main, ...args], {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-      env: { PATH, HOME, NO_COLOR: '1', ...options.env },
+      env: { PATH, HOME, NODE_COMPILE_CACHE, NO_COLOR: '1', ...options.env },
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });
     this.pid = this.#child.pid!;
