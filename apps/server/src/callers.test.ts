@@ -45,6 +45,15 @@ describe('who calls', () => {
     expect(await enter(verifier, { 'drover-user': 'ann' })).toMatchObject({ principal: { kind: 'user', id: 'ann' } });
     await expect(enter(verifier, {}, LeaseService.typeName)).rejects.toThrow(/drover-agent-id must be/);
   });
+
+  test.each(['Bearer guess', 'Basic YTpi', 'DPoP x', ''])(
+    'is nobody who shows a credential that is not right, in development too: %j',
+    async (authorization) => {
+      await expect(enter(developmentVerifier(), { authorization, 'drover-user': 'ann' })).rejects.toMatchObject({
+        code: 'PRINCIPAL_UNKNOWN',
+      });
+    },
+  );
 });
 
 const configOf = (flags: Record<string, string>) => loadAppConfig(serverConfig, { env: {}, flags, cwd: '/' }).value;

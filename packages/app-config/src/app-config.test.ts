@@ -61,6 +61,20 @@ function fault(argv: string[], options: { toml?: string; env?: Record<string, st
   throw new Error('it was taken');
 }
 
+test('a flag that is on or off takes either, and alone is on', () => {
+  const schema = z.strictObject({ on: z.boolean().default(true), off: z.boolean().default(false) });
+  const switches = defineAppConfig({ name: 'app', envPrefix: 'APP', schema });
+  const valueOf = (...argv: string[]) => {
+    const command = addConfigOptions(new Command().exitOverride(), switches).parse(argv, { from: 'user' });
+    const request = configFromCommand(switches, command, { env: {}, cwd: dir });
+    return request.kind === 'run' ? request.config.value : request.text;
+  };
+  expect(valueOf()).toEqual({ on: true, off: false });
+  expect(valueOf('--off', '--on=false')).toEqual({ on: false, off: true });
+  expect(valueOf('--off', 'true', '--on', 'false')).toEqual({ on: false, off: true });
+  expect(() => valueOf('--on=maybe')).toThrow(/--on: on: .*boolean/);
+});
+
 describe('a configuration', () => {
   test('has its defaults', () => {
     expect(value([])).toEqual({

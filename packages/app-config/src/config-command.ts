@@ -1,6 +1,6 @@
 import { Option, type Command } from 'commander';
 import type { z } from 'zod';
-import type { AppConfigDefinition, ConfigKey } from './app-config.ts';
+import type { AppConfigDefinition, ConfigKey, KeyKind } from './app-config.ts';
 import { quantityText } from './config-quantities.ts';
 import { loadAppConfig, type LoadedConfig } from './load-app-config.ts';
 import { printAppConfig } from './print-app-config.ts';
@@ -24,15 +24,22 @@ export function addConfigOptions<Schema extends z.ZodObject>(
   return command;
 }
 
+/** What a flag takes; a boolean without anything behind it is true. */
+const argumentOf: Readonly<Record<KeyKind, string>> = {
+  text: '<value>',
+  number: '<value>',
+  boolean: '[boolean]',
+  list: '<value...>',
+  table: '<json>',
+};
+
 function optionOf(key: ConfigKey): Option {
   const written =
     key.meta.quantity !== undefined && typeof key.defaultValue === 'number'
       ? quantityText(key.meta.quantity, key.defaultValue)
       : key.defaultValue;
   const shown = written === undefined || isEmpty(written) ? '' : ` (default ${String(written)})`;
-  const value =
-    key.kind === 'boolean' ? '' : key.kind === 'list' ? ' <value...>' : key.kind === 'table' ? ' <json>' : ' <value>';
-  return new Option(`${key.flag}${value}`, `${key.meta.description ?? key.name}${shown} [${key.variable}]`);
+  return new Option(`${key.flag} ${argumentOf[key.kind]}`, `${key.meta.description ?? key.name}${shown} [${key.variable}]`);
 }
 
 function isEmpty(value: unknown): boolean {

@@ -109,7 +109,7 @@ test('TLS: a server with a certificate, an agent and a command that know its aut
   writeFileSync(cert, loopbackCert);
   const secure = await fleet.server({ flags: ['--listen-tls-cert', cert, '--listen-tls-key', key] });
   expect(secure.url).toMatch(/^https:/);
-  await fleet.agent(secure, { id: 'secure', flags: ['--server-tls-ca', cert] });
+  await fleet.agent(secure, { id: 'secure', flags: ['--server-tls-ca', cert, '--server-enrol=false'] });
   const file = fleet.jobFile('secure', { steps: { s: 'echo safe > out.txt' }, outputs: ['out.txt'] });
   const ran = await fleet.drover('job', 'run', file, '--server', secure.url, '--ca', cert);
   expect(ran, ran.stderr).toMatchObject({ code: 0 });

@@ -62,7 +62,7 @@ test('over TLS with client certificates, agents enrol with a token or by approva
   const ran = await drover('job', 'run', job);
   expect(ran, ran.stderr).toMatchObject({ code: 0 });
 
-  const shown = await drover('agents', 'show', 'agent-1');
+  const shown = await drover('agents', 'enrolment', 'agent-1');
   expect(shown.stdout).toMatch(
     /state +ready\nenrolled +\S+, with token \S+\ngeneration +1\nkey +[\w-]{43}\ncredential/,
   );

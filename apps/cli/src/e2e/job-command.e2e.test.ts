@@ -124,8 +124,8 @@ describe('for programs', () => {
 
   test('agents are a table for people', async () => {
     const { stdout } = await drover('agents');
-    expect(stdout).toMatch(/^AGENT +STATE +LEASES +RESOURCES +POOLS +VERSION +SESSION$/m);
-    expect(stdout).toMatch(/^agent-1 +ready +0 +cores 0\/4, ram 0 B\/.* +fast +\d/m);
+    expect(stdout).toMatch(/^AGENT +STATE +SINCE +LEASES +RESOURCES +POOLS +VERSION +COMMENT$/m);
+    expect(stdout).toMatch(/^agent-1 +ok +\S+ +0 +cores 0\/4, ram 0 B\/.* +fast +\d/m);
   });
 
   test('the schema of job files and the completion of shells are there', async () => {

@@ -1,4 +1,4 @@
-import { JobState } from '@drover/control-api';
+import { AgentState, JobState } from '@drover/control-api';
 import { Outcome } from '@drover/lease-protocol';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { TestFleet, jobEnded, jobOf, until, type ServerProcess } from './test-fleet.fixture.ts';
@@ -27,8 +27,8 @@ describe('an agent', () => {
     process.signal('SIGTERM');
     await process.line(/draining; a second signal cancels what runs/);
     await until(async () => {
-      const agents = await fleet.drover('agents', '--server', server.url);
-      expect(agents.stdout).toMatch(/^draining +stopping +1 /m);
+      const { agents } = await server.client.fleet.listAgents({});
+      expect(agents).toMatchObject([{ agentId: 'draining', standing: { state: AgentState.STOPPING } }]);
     });
     const waiting = await fleet.submit(server, fleet.jobFile('waits', { steps: { s: 'true' } }));
     const why = await fleet.drover('why', waiting, '--server', server.url);
