@@ -39,7 +39,10 @@ function optionOf(key: ConfigKey): Option {
       ? quantityText(key.meta.quantity, key.defaultValue)
       : key.defaultValue;
   const shown = written === undefined || isEmpty(written) ? '' : ` (default ${String(written)})`;
-  return new Option(`${key.flag} ${argumentOf[key.kind]}`, `${key.meta.description ?? key.name}${shown} [${key.variable}]`);
+  return new Option(
+    `${key.flag} ${argumentOf[key.kind]}`,
+    `${key.meta.description ?? key.name}${shown} [${key.variable}]`,
+  );
 }
 
 function isEmpty(value: unknown): boolean {
