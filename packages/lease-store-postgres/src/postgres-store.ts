@@ -64,6 +64,7 @@ import { SettleAgentTasks } from './settle-agent-tasks.ts';
 import { SubmitJobs } from './submit-jobs.ts';
 import { WantAgentTasks } from './want-agent-tasks.ts';
 import { WaitingClasses } from './waiting-classes.ts';
+import { WorkspaceRecords } from './workspace-records.ts';
 
 /** Names, limits and times of {@link createPostgresStore}. */
 export interface PostgresStoreOptions {
@@ -133,6 +134,7 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
   const facts = new LeaseFactsReader(s);
   const rollouts = new RolloutRecords(s, audit);
   const pools = new PoolRecords(s);
+  const workspaces = new WorkspaceRecords(s, audit);
   const settings = new AgentSettingsRecords(s);
   const downtimes = new DowntimeRecords(s);
   const signals = new PostgresSignals({ database, clock, logger }, { channel: schema, windowMs: signalWindowMs });
@@ -377,6 +379,11 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
     audit: {
       append: (entries, context) => call(context, (session) => audit.append(session, entries)),
       entries: (query, context) => call(context, (session) => audit.entries(session, query)),
+    },
+    workspaces: {
+      workspaces: (page, context) => call(context, (session) => workspaces.page(session, page)),
+      putWorkspace: (draft, context) => transaction(context, (session) => workspaces.put(session, draft, context)),
+      removeWorkspace: (name, context) => transaction(context, (session) => workspaces.remove(session, name, context)),
     },
     pools: {
       pools: (page, context) => call(context, (session) => pools.page(session, page)),

@@ -16,6 +16,7 @@ import { memoryPoolStore } from './memory/memory-pool-store.ts';
 import { memoryRolloutStore } from './memory/memory-rollout-store.ts';
 import { memorySessionStore } from './memory/memory-session-store.ts';
 import { memorySignals } from './memory/memory-signals.ts';
+import { memoryWorkspaceStore } from './memory/memory-workspace-store.ts';
 
 /** Collaborators of {@link createMemoryStore}. */
 export interface MemoryStoreDeps {
@@ -51,6 +52,7 @@ export function createMemoryStore({ clock = systemClock }: MemoryStoreDeps = {})
     agentSettings: memoryAgentSettingsStore(data),
     enrolments: memoryEnrolmentStore(data, audit),
     rollouts: memoryRolloutStore(data, audit),
+    workspaces: memoryWorkspaceStore(data, audit),
     signals,
     check: async (signal) => data.enter(signal ? { signal } : {}),
     close,

@@ -13,6 +13,7 @@ import type { PoolStore } from './pool-store.ts';
 import type { RolloutStore } from './rollout-store.ts';
 import type { SessionStore } from './session-store.ts';
 import type { StoreSignals } from './store-signals.ts';
+import type { WorkspaceStore } from './workspace-store.ts';
 
 /** Every port of one store, for a composition root to hand out piece by piece. */
 export interface DroverStore extends AsyncDisposable {
@@ -30,6 +31,7 @@ export interface DroverStore extends AsyncDisposable {
   readonly agentSettings: AgentSettingsStore;
   readonly enrolments: EnrolmentStore;
   readonly rollouts: RolloutStore;
+  readonly workspaces: WorkspaceStore;
   readonly signals: StoreSignals;
   /** Resolves when the store answers; rejects with STORE_UNAVAILABLE, SCHEMA_TOO_NEW or SCHEMA_TOO_OLD otherwise. */
   check(signal?: AbortSignal): Promise<void>;

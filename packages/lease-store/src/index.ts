@@ -172,5 +172,16 @@ export {
 } from './check-agent-task.ts';
 export { checkAgentIds, checkDowntime, checkPage, checkPoolDraft, storedPool } from './check-fleet-input.ts';
 export { retryDecision, type EndedAttempt, type RetryDecision } from './retry-decision.ts';
+export {
+  auditedWorkspace,
+  checkWorkspaceBeside,
+  checkWorkspaceDraft,
+  workspaceKey,
+  workspaceLimits,
+  workspaceNotFound,
+  workspaceSetDigest,
+  workspacesOf,
+} from './workspace-set.ts';
+export type { WorkspaceDraft, WorkspaceRecord, WorkspaceStore } from './workspace-store.ts';
 export { storeLimits } from './store-limits.ts';
 export { createMemoryStore, type MemoryStoreDeps } from './create-memory-store.ts';

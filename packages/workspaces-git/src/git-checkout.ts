@@ -1,8 +1,7 @@
-import { DroverError } from '@drover/lease-kit';
 import { access, mkdtemp, realpath, rm, stat, writeFile } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { gitError, isBrokenMirror, isMissingRef, revisionUnknown } from './git-errors.ts';
+import { gitError, isBrokenMirror, isMissingRef, repositoryMissing, revisionUnknown } from './git-errors.ts';
 import { MirrorBroken } from './git-mirrors.ts';
 import type { GitRevision, GitSource, GitTransport } from './git-source.ts';
 import { gitEnvironment, runGit, type GitOutput } from './run-git.ts';
@@ -31,8 +30,8 @@ export interface GitCheckout {
   dispose(): Promise<void>;
 }
 
-/** The same for every call: nothing of a repository's or a user's settings may run programs or change what is checked out. */
-const settings = [
+/** The same for every call of git: nothing of a repository's or a user's settings may run programs or change what is checked out. */
+export const gitSettings: readonly string[] = [
   'core.hooksPath=/dev/null',
   'core.fsmonitor=false',
   'core.autocrlf=false',
@@ -60,7 +59,7 @@ export function createGitCheckout(options: GitCheckoutOptions, signal: AbortSign
 
   function git(args: readonly string[], protocols: string): Promise<GitOutput> {
     const env = gitEnvironment(process.env, { GIT_ALLOW_PROTOCOL: protocols, ...trustEnv });
-    return runGit({ gitPath, args: [...settings, ...args], env, signal, timeoutMs });
+    return runGit({ gitPath, args: [...gitSettings, ...args], env, signal, timeoutMs });
   }
 
   /** Runs git in the mirror; damage of the mirror is told from damage of the source. */
@@ -121,11 +120,7 @@ export function createGitCheckout(options: GitCheckoutOptions, signal: AbortSign
     async prepare() {
       if (source.path === undefined) return;
       if ((await stat(source.path).catch(() => undefined)) === undefined) {
-        throw new DroverError({
-          code: 'GIT_REPOSITORY_NOT_FOUND',
-          advice: 'not-found',
-          message: `There is no repository at ${source.path} on this machine`,
-        });
+        throw repositoryMissing(source.path);
       }
       trustDir = await mkdtemp(join(tmpdir(), 'drover-git-'));
       const path = join(trustDir, 'gitconfig');
@@ -203,7 +198,7 @@ const exists = (path: string) =>
  * The user's own settings, and the word that this one repository is trusted although it may belong to another user: who
  * asks for a path of this machine by name has decided that already.
  */
-async function trustingConfig(path: string): Promise<string> {
+export async function trustingConfig(path: string): Promise<string> {
   const own = process.env['GIT_CONFIG_GLOBAL'];
   const home = process.env['HOME'] ?? homedir();
   const included =

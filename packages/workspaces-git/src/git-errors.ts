@@ -75,3 +75,12 @@ export function revisionUnknown(revision: string, source: GitSource): DroverErro
     details: { revision },
   });
 }
+
+/** The error for a path of this machine where nothing is. */
+export function repositoryMissing(path: string): DroverError {
+  return new DroverError({
+    code: 'GIT_REPOSITORY_NOT_FOUND',
+    advice: 'not-found',
+    message: `There is no repository at ${path} on this machine`,
+  });
+}

@@ -10,6 +10,10 @@ export interface RunGitOptions {
   readonly signal: AbortSignal;
   /** How long it may take; then `GIT_TIMED_OUT` is thrown. */
   readonly timeoutMs: number;
+  /** Given every byte of standard output, also those that are not kept. */
+  readonly onStdout?: (bytes: Buffer) => void;
+  /** Given every byte of standard error, also those that are not kept. */
+  readonly onStderr?: (bytes: Buffer) => void;
 }
 
 /** How git ended. */
@@ -30,16 +34,18 @@ const graceMs = 2000;
  * returned. Throws `GIT_MISSING` (`unavailable`), `GIT_TIMED_OUT` (`unavailable`), or the signal's reason on abort; git
  * has ended by then.
  */
-export async function runGit({ gitPath, args, env, signal, timeoutMs }: RunGitOptions): Promise<GitOutput> {
+export async function runGit({ gitPath, args, env, signal, timeoutMs, ...watch }: RunGitOptions): Promise<GitOutput> {
   signal.throwIfAborted();
   const child = spawn(gitPath, [...args], { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true, shell: false });
   let stdout = Buffer.alloc(0);
   let stderr = Buffer.alloc(0);
   child.stdout.on('data', (bytes: Buffer) => {
+    watch.onStdout?.(bytes);
     // Read to the end, so that git never waits for us, and kept up to the bound.
     if (stdout.length < stdoutBytesMax) stdout = Buffer.concat([stdout, bytes]).subarray(0, stdoutBytesMax);
   });
   child.stderr.on('data', (bytes: Buffer) => {
+    watch.onStderr?.(bytes);
     stderr = Buffer.concat([stderr, bytes]).subarray(-stderrBytesMax);
   });
 

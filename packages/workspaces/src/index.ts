@@ -6,4 +6,17 @@ export {
   type SnapshotWorkspaceOptions,
 } from './snapshot-workspace-provider.ts';
 export { prepareDestination, removeWorkingCopy } from './workspace-destination.ts';
+export {
+  claimWorkspaceFolder,
+  listWorkspaceFolders,
+  removeWorkspaceFolder,
+  type ClaimedWorkspaceFolder,
+} from './workspace-folder.ts';
 export type { WorkspaceCopy, WorkspaceProvider, WorkspaceRequest } from './workspace-provider.ts';
+export type {
+  WorkspaceRemoval,
+  WorkspaceSyncContext,
+  WorkspaceSyncProvider,
+  WorkspaceSyncReport,
+  WorkspaceSyncRequest,
+} from './workspace-sync-provider.ts';

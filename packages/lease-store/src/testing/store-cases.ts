@@ -14,6 +14,7 @@ import { leaseQueueCases } from './queue-cases.ts';
 import { rolloutStoreCases } from './rollout-cases.ts';
 import { sessionStoreCases } from './session-cases.ts';
 import { storeLifeCases } from './signal-cases.ts';
+import { workspaceStoreCases } from './workspace-cases.ts';
 
 /**
  * What every `DroverStore` does, for any test runner: give each case an empty store of its own.
@@ -37,5 +38,6 @@ export const storeCases: readonly StoreCase[] = [
   ...enrolmentStoreCases,
   ...rolloutStoreCases,
   ...absenceCases,
+  ...workspaceStoreCases,
   ...storeLifeCases,
 ];

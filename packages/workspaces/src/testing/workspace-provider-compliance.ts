@@ -151,10 +151,14 @@ function normalized(files: WorkspaceFixture['files']): Record<string, ExpectedFi
   );
 }
 
-async function readFiles(dir: string): Promise<Record<string, ExpectedFile>> {
+/** Every file and link below a folder, without what is in the provider's own folders. */
+export async function readFiles(
+  dir: string,
+  ownFolders: readonly string[] = ['.git'],
+): Promise<Record<string, ExpectedFile>> {
   const found: Record<string, ExpectedFile> = {};
   for (const path of (await readdir(dir, { recursive: true })).sort()) {
-    if (path === '.git' || path.startsWith('.git/')) continue;
+    if (ownFolders.some((name) => path === name || path.startsWith(`${name}/`))) continue;
     const stats = await lstat(join(dir, path));
     if (stats.isSymbolicLink()) found[path] = { link: await readlink(join(dir, path)) };
     else if (stats.isFile()) {
