@@ -115,6 +115,20 @@ export const agentConfig = defineAppConfig({
         dir: z.string().default('.drover/agent').describe('Folder of the journal, the logs and the work.'),
       })
       .prefault({}),
+    workspaces: z
+      .strictObject({
+        root: z
+          .string()
+          .optional()
+          .describe('Folder of the long-lived workspaces; absent means a folder of state.dir. Steps see DROVER_WORKSPACES.'),
+        transports: z
+          .array(z.enum(['https', 'http', 'ssh', 'git', 'file']))
+          .min(1)
+          .max(5)
+          .default(['https', 'ssh', 'file'])
+          .describe('How their git repositories may be reached; file is any path of this machine.'),
+      })
+      .prefault({}),
     upgrade: z
       .strictObject({
         channel: z

@@ -1,12 +1,13 @@
 import type { SupervisedHome } from '@drover/agent-supervisor';
 import type { ContentStore } from '@drover/content-store';
 import type { AgentContribution, Clock, LeaseTypeAgentPart, Logger } from '@drover/lease-kit';
+import { agentPart as conform } from '@drover/lease-type-conform/lease-handler';
 import { agentPart as job } from '@drover/lease-type-job/lease-handler';
 import { agentPart as restart } from '@drover/lease-type-restart/lease-handler';
 import { agentPart as shutdown } from '@drover/lease-type-shutdown/lease-handler';
 import { loadAgentPart, type LoadedPart } from '@drover/lease-type-loader';
 import type { ProcessRunner } from '@drover/process-runner';
-import type { WorkspaceProvider } from '@drover/workspaces';
+import type { WorkspaceProvider, WorkspaceSyncProvider } from '@drover/workspaces';
 import type { AgentConfig } from './agent-config.ts';
 
 /** What an agent offers to the lease types that it loads; each gets those that its part names. docs/extending lists them. */
@@ -14,6 +15,10 @@ export interface AgentCollaborators {
   readonly content: ContentStore;
   readonly runner: ProcessRunner;
   readonly workspaces: readonly WorkspaceProvider[];
+  /** What keeps long-lived workspaces, one of each kind. */
+  readonly workspaceSyncs: readonly WorkspaceSyncProvider[];
+  /** The folder of the long-lived workspaces of the machine. */
+  readonly workspacesRoot: string;
   /** A folder of this lease type alone, which outlives the process. It is made for those that name it. */
   readonly stateDir: string;
   /** Of an agent that runs under drover-supervisor. */
@@ -32,6 +37,7 @@ const builtIn: readonly BuiltInPart[] = [
   { packageName: '@drover/lease-type-job', part: job },
   { packageName: '@drover/lease-type-restart', part: restart },
   { packageName: '@drover/lease-type-shutdown', part: shutdown },
+  { packageName: '@drover/lease-type-conform', part: conform },
 ];
 
 /**

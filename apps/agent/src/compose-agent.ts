@@ -17,7 +17,7 @@ import {
 import { createLeaseTypes } from '@drover/lease-type-loader';
 import { createMachineFacts, type MachineFacts } from '@drover/machine-facts';
 import { createProcessRunner, type ProcessRunner } from '@drover/process-runner';
-import { createGitWorkspaceProvider } from '@drover/workspaces-git';
+import { createGitWorkspaceProvider, createGitWorkspaceSync } from '@drover/workspaces-git';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -101,6 +101,7 @@ export async function createConfiguredAgent(
   const content = createRemoteContentStore({}, { transport });
   const runner = parts.use(createProcessRunner({ stateDir: join(config.state.dir, 'processes') }, { logger }));
   const git = createGitWorkspaceProvider({ cacheDir: join(config.state.dir, 'git') }, { logger });
+  const workspaceSync = createGitWorkspaceSync({ transports: config.workspaces.transports }, { logger });
   const leaseTypes = parts.use(
     await createLeaseTypes(loaded, {
       tables: { ...config.lease_type, ...supervision?.tables },
@@ -108,6 +109,8 @@ export async function createConfiguredAgent(
         content,
         runner,
         workspaces: [git],
+        workspaceSyncs: [workspaceSync],
+        workspacesRoot: resolve(config.workspaces.root ?? join(config.state.dir, 'workspaces')),
         get stateDir() {
           const dir = resolve(config.state.dir, 'lease-types', leaseType);
           mkdirSync(dir, { recursive: true });

@@ -12,6 +12,7 @@ import {
   JobService,
   PoolService,
   UpgradeService,
+  WorkspaceService,
 } from '@drover/control-api';
 
 /** A server as the command line calls it. */
@@ -22,6 +23,7 @@ export interface FleetClient extends Disposable {
   readonly enrolment: Client<typeof EnrolmentAdminService>;
   readonly agentTasks: Client<typeof AgentTaskService>;
   readonly upgrades: Client<typeof UpgradeService>;
+  readonly workspaces: Client<typeof WorkspaceService>;
   readonly access: Client<typeof AccessService>;
   readonly agents: Client<typeof AgentService>;
   readonly pools: Client<typeof PoolService>;
@@ -64,6 +66,7 @@ export function createFleetClient({ url, token, ca, certificate }: FleetClientOp
     enrolment: createClient(EnrolmentAdminService, transport),
     agentTasks: createClient(AgentTaskService, transport),
     upgrades: createClient(UpgradeService, transport),
+    workspaces: createClient(WorkspaceService, transport),
     access: createClient(AccessService, transport),
     agents: createClient(AgentService, transport),
     pools: createClient(PoolService, transport),

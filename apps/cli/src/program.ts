@@ -10,6 +10,7 @@ import { addSubmitCommand } from './commands/submit-command.ts';
 import { addSignInCommands } from './commands/sign-in-commands.ts';
 import { addAgentCommands } from './commands/agent-commands.ts';
 import { addPoolCommands } from './commands/pool-commands.ts';
+import { addWorkspaceCommands } from './commands/workspace-commands.ts';
 import { addUpCommand } from './commands/up-command.ts';
 import { version } from './version.ts';
 
@@ -34,6 +35,7 @@ export async function createProgram(context: CommandContext, argv: readonly stri
   addSignInCommands(program, context);
   addAccessCommands(program, context);
   addPoolCommands(program, context);
+  addWorkspaceCommands(program, context);
   program.addCommand(await appCommand('server', 'run a server', argv));
   program.addCommand(await appCommand('agent', 'run an agent on this machine', argv));
   for (const command of [program, ...allCommands(program)]) {

@@ -2,12 +2,15 @@ import 'reflect-metadata';
 import { changeFrom, registerAccessService } from '@drover/access';
 import { registerContentService } from '@drover/content-service';
 import type { LocalContentStore } from '@drover/content-store';
-import { registerAgentTaskService, registerControlService, registerUpgradeService } from '@drover/control-service';
+import { registerAgentTaskService, registerControlService, registerUpgradeService,
+  registerWorkspaceService,
+} from '@drover/control-service';
 import { registerEnrolmentAdminService, registerEnrolmentService } from '@drover/enrolment';
 import { JobPlanner, payloadTypeOf, TaskSource, type Logger, type ServerContribution } from '@drover/lease-kit';
 import { agentActsForItself, createLeaseServer, type LeaseServer } from '@drover/lease-server';
 import type { SecretSealer } from '@drover/lease-secrets';
 import type { DroverStore } from '@drover/lease-store';
+import { askedConform } from '@drover/lease-type-conform';
 import { registerLeaseService } from '@drover/lease-transport';
 import type { LiveFleetPolicy } from '@drover/fleet-policy';
 import { createRpcHost, peerFrom, principalFrom, type RpcHost, type TlsMaterial } from '@drover/rpc-host';
@@ -144,6 +147,12 @@ export function createServerHost(
         registerAgentTaskService(router, {
           store,
           kinds: container.resolve(AgentTaskKindsToken),
+          poolsOf: ({ agentId, description, poolsAllowed }) =>
+            agentTraits(agentId, description, container.resolve(PolicyToken).pools, poolsAllowed).pools,
+        });
+        registerWorkspaceService(router, {
+          store,
+          wishOf: askedConform,
           poolsOf: ({ agentId, description, poolsAllowed }) =>
             agentTraits(agentId, description, container.resolve(PolicyToken).pools, poolsAllowed).pools,
         });

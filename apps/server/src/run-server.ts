@@ -3,6 +3,7 @@ import { createFleetPolicy } from '@drover/fleet-policy';
 import { systemClock, type Logger, type Principal } from '@drover/lease-kit';
 import { loadTls, watchTls } from '@drover/rpc-host';
 import { createLeaseTypes } from '@drover/lease-type-loader';
+import { agentTraits } from '@drover/task-sources';
 import { join } from 'node:path';
 import type { DependencyContainer } from 'tsyringe';
 import { composeServer, createServerHost } from './compose-server.ts';
@@ -66,6 +67,9 @@ export async function runServer(
         queue,
         signals,
         rollouts: store.rollouts,
+        workspaces: store.workspaces,
+        poolsOf: ({ agentId, description, poolsAllowed }) =>
+          agentTraits(agentId, description, policy.pools, poolsAllowed).pools,
         sessions: store.sessions,
         agentSettings: store.agentSettings,
         agentTasks,

@@ -1,8 +1,9 @@
 import type { LocalContentStore } from '@drover/content-store';
 import type { FleetPolicy } from '@drover/fleet-policy';
 import type { Clock, LeaseTypeServerPart, Logger, ServerContribution } from '@drover/lease-kit';
-import type { DroverStore } from '@drover/lease-store';
+import type { AgentRecord, DroverStore } from '@drover/lease-store';
 import { loadServerPart, type LoadedPart } from '@drover/lease-type-loader';
+import { serverPart as conform } from '@drover/lease-type-conform/task-source';
 import { serverPart as job } from '@drover/lease-type-job/task-source';
 import { serverPart as restart } from '@drover/lease-type-restart/task-source';
 import { serverPart as shutdown } from '@drover/lease-type-shutdown/task-source';
@@ -18,6 +19,9 @@ export interface ServerCollaborators {
   readonly agentSettings: DroverStore['agentSettings'];
   readonly rollouts: DroverStore['rollouts'];
   readonly weightOf: FleetPolicy['weightOf'];
+  readonly workspaces: DroverStore['workspaces'];
+  /** Names of the pools that an agent is in. */
+  readonly poolsOf: (agent: AgentRecord) => readonly string[];
   readonly blobs: LocalContentStore;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -33,6 +37,7 @@ const builtInFirst: readonly BuiltInPart[] = [
   { packageName: '@drover/lease-type-shutdown', part: shutdown },
   { packageName: '@drover/lease-type-restart', part: restart },
   { packageName: '@drover/lease-type-upgrade', part: upgrade },
+  { packageName: '@drover/lease-type-conform', part: conform },
 ];
 /** Asked after all others: jobs are the bulk of the work, and must not keep an agent from the rest. */
 const builtInLast: readonly BuiltInPart[] = [{ packageName: '@drover/lease-type-job', part: job }];

@@ -47,6 +47,12 @@ export const rpcTable: RpcTable = {
     ListAgentTasks: read('viewer', { scoped: true }),
     WithdrawAgentTasks: change('operator', 'agent-task.withdraw', { scoped: true }),
   },
+  'drover.control.v1.WorkspaceService': {
+    ListWorkspaces: read('viewer'),
+    PutWorkspace: change('operator', 'workspace.put'),
+    RemoveWorkspace: change('operator', 'workspace.remove'),
+    RequestConform: change('operator', 'agent.conform', { scoped: true }),
+  },
   'drover.control.v1.UpgradeService': {
     StartRollout: change('operator', 'rollout.start'),
     ListRollouts: read('viewer'),

@@ -1,5 +1,5 @@
 import { create } from '@bufbuild/protobuf';
-import { durationMs, timestampFromMs, type Duration } from '@bufbuild/protobuf/wkt';
+import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import type { ConnectRouter, HandlerContext } from '@connectrpc/connect';
 import { callerFrom, changeFrom } from '@drover/access';
 import {
@@ -33,6 +33,7 @@ import type {
   WithdrawnAgentTask,
 } from '@drover/lease-store';
 import { connectErrorFrom } from '@drover/rpc-errors';
+import { expiryOf, wishGroup, wishResultOf } from './agent-wishes.ts';
 import { idFromPageToken, inputInvalid, pageSizeOf, pageTokenOf } from './input-errors.ts';
 import { outcomeOnWire } from './job-status.ts';
 import { isInOneOf, selectAgents, type SelectAgentsDeps } from './select-agents.ts';
@@ -56,8 +57,6 @@ const wishesPerCall = 1_000;
 const pageMax = 1_000;
 const pageDefault = 200;
 const reasonBytesMax = 1_024;
-const expiresAfterMsDefault = 24 * 3_600_000;
-const expiresAfterMsMax = 366 * 24 * 3_600_000;
 /** Pages of the store that one list of a caller with a scope may look through. */
 const scopedPagesMax = 20;
 
@@ -112,10 +111,7 @@ async function requestAgentTasks(
   kind.check(payload);
   const expiresAfterMs = expiryOf(request.expiresAfter);
   const agentIds = await selectAgents(agents, call.pools, { ...deps, sessions: deps.store.sessions }, call);
-  // Equal requests name equal groups, so that a repeated one changes nothing.
-  const named = agents?.pool === undefined || agents.pool === '' ? 'agents' : `pool ${agents.pool}`;
-  const group =
-    atOnceMax === 0 ? {} : { group: { name: `${named}, at most ${atOnceMax}`.slice(0, 256), max: atOnceMax } };
+  const group = wishGroup(agents, atOnceMax);
   const wanted: WantedAgentTask[] = [];
   for (let from = 0; from < agentIds.length; from += wishesPerCall) {
     const wishes = agentIds
@@ -124,12 +120,8 @@ async function requestAgentTasks(
     wanted.push(...(await deps.store.agentTasks.want(wishes, call)));
     deps.store.signals.announce({ kind: 'work', source });
   }
-  return create(RequestAgentTasksResponseSchema, {
-    wishes: wanted.flatMap(({ agentId, result }) =>
-      // It was removed while it was asked for.
-      result === 'unknown-agent' ? [] : [{ agentId, result: wishResults[result] }],
-    ),
-  });
+  const wishes = wanted.flatMap((one) => wishResultOf(one) ?? []);
+  return create(RequestAgentTasksResponseSchema, { wishes });
 }
 
 async function withdrawAgentTasks(
@@ -233,13 +225,6 @@ function endOnWire({ leaseId = '', outcome, succeeded, reason, atMs }: AgentTask
   });
 }
 
-function expiryOf(duration: Duration | undefined): number {
-  if (duration === undefined) return expiresAfterMsDefault;
-  const ms = Math.round(durationMs(duration));
-  if (ms >= 1_000 && ms <= expiresAfterMsMax) return ms;
-  throw inputInvalid('EXPIRY_INVALID', 'expires_after', `${ms} ms`, '1 s to 366 days');
-}
-
 function sourceUnknown(source: string, { kinds }: AgentTaskServiceDeps) {
   const known = [...kinds.keys()].join(', ') || 'nothing on this server';
   return inputInvalid('AGENT_TASK_UNKNOWN', 'source', JSON.stringify(source.slice(0, 64)), known);
@@ -258,12 +243,6 @@ function keyFromPageToken(token: string): AgentTaskKey | undefined {
   }
   throw inputInvalid('INVALID_PAGE_TOKEN', 'page_token', 'it is none', 'the next_page_token of the answer before');
 }
-
-const wishResults: Readonly<Record<Exclude<WantedAgentTask['result'], 'unknown-agent'>, AgentTaskWishResult>> = {
-  wanted: AgentTaskWishResult.WANTED,
-  replaced: AgentTaskWishResult.REPLACED,
-  unchanged: AgentTaskWishResult.UNCHANGED,
-};
 
 const withdrawals: Readonly<Record<WithdrawnAgentTask['result'], AgentTaskWithdrawal>> = {
   withdrawn: AgentTaskWithdrawal.WITHDRAWN,

@@ -3,3 +3,4 @@ export type { ControlServiceDeps, ControlServiceOptions } from './control-servic
 export { registerControlService } from './control-service.ts';
 export { registerUpgradeService, type UpgradeServiceDeps } from './upgrade-service.ts';
 export { createJobSubmitter, type JobSubmitter, type JobSubmitterDeps, type SubmitContext } from './submit-jobs.ts';
+export { registerWorkspaceService, type WorkspaceServiceDeps } from './workspace-service.ts';

@@ -57,6 +57,7 @@ const timeColumns = [
 const emptied = [
   'rollouts',
   'agent_health',
+  'workspaces',
   ...['leases', 'lease_classes', 'lease_history', 'attempt_history', 'agents', 'servers'],
   ...['jobs', 'logs', 'log_chunks', 'progress', 'agent_tasks', 'tokens', 'audit'],
   ...['jobs', 'logs', 'log_chunks', 'progress', 'pools', 'agent_settings', 'downtimes'],

@@ -1,6 +1,6 @@
 import { DroverError } from '@drover/lease-kit';
 import { createHash } from 'node:crypto';
-import type { WorkspaceDraft } from './workspace-store.ts';
+import type { WorkspaceDraft, WorkspaceRecord } from './workspace-store.ts';
 
 /** Bounds of the workspaces of a fleet. */
 export const workspaceLimits = {
@@ -39,9 +39,9 @@ export function checkWorkspaceDraft(draft: WorkspaceDraft): void {
   if (hasControl(source) || source === '' || source.length > limits.sourceLengthMax || /^-|^[a-z0-9+.-]*::/i.test(source)) {
     throw invalid('source', source, `a url or path of at most ${limits.sourceLengthMax} characters; no option, no helper::`);
   }
-  if (URL.canParse(source) && new URL(source).password !== '') {
-    // Not in the message, for it is a secret.
-    throw invalid('source', 'it has a password', 'a url without one: give agents a credential helper or a key instead', true);
+  if (hasSecret(source)) {
+    // Not in the message. Whoever may list workspaces would read it.
+    throw invalid('source', 'it has a user name or password', 'a url without one: give agents a credential helper or a key instead', true);
   }
   if (hasControl(revision) || revision.startsWith('-') || revision.length > limits.revisionLengthMax) {
     throw invalid('revision', revision, `a branch, tag, ref or full id of at most ${limits.revisionLengthMax} characters`);
@@ -126,16 +126,12 @@ export function workspaceSetDigest(workspaces: readonly WorkspaceDraft[]): strin
   return createHash('sha256').update(JSON.stringify(said)).digest('hex').slice(0, 32);
 }
 
-/** A workspace as the audit shows it: what a url may hide is left out. */
+/** A workspace as the audit shows it. */
 export function auditedWorkspace(draft: WorkspaceDraft | undefined): Readonly<Record<string, unknown>> | undefined {
   if (draft === undefined) return undefined;
   const { name: _, ...rest } = draft;
   const { changedBy: _by, changedAtMs: _at, ...said } = rest as Partial<WorkspaceRecord>;
-  return { ...said, source: shownSource(draft.source) };
-}
-
-function shownSource(source: string): string {
-  return source.replace(/^([a-z][a-z0-9+.-]*:\/\/)[^/@]*@/i, (_, scheme: string) => `${scheme}…@`);
+  return said;
 }
 
 function invalid(where: string, problem: string, allowed: string, isTold = false): DroverError {
@@ -145,6 +141,13 @@ function invalid(where: string, problem: string, allowed: string, isTold = false
     message: `${where}: ${isTold ? problem : JSON.stringify(problem.slice(0, 100))}; allowed: ${allowed}.`,
     details: { where },
   });
+}
+
+/** The user name of ssh is part of the address; that of http may be a token. */
+function hasSecret(source: string): boolean {
+  if (!URL.canParse(source)) return false;
+  const { protocol, username, password } = new URL(source);
+  return password !== '' || (username !== '' && protocol !== 'ssh:');
 }
 
 function hasControl(text: string): boolean {

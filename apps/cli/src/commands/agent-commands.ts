@@ -23,6 +23,7 @@ import {
 } from '../command-context.ts';
 import { callOptions, type FleetClient } from '../fleet-client.ts';
 import { addAgentTaskCommands } from './agent-task-commands.ts';
+import { addConformCommand } from './workspace-commands.ts';
 import { addUpgradeCommands } from './upgrade-commands.ts';
 import { agentColumns, agentLines, agentStateWords, timeSpanText } from '../output/agent-view.ts';
 import { jsonText } from '../output/job-json.ts';
@@ -107,6 +108,7 @@ export function addAgentCommands(program: Command, context: CommandContext): voi
 
   addDowntimeCommands(agents, context, commented);
   addAgentTaskCommands(agents, context);
+  addConformCommand(agents, context);
   addUpgradeCommands(agents, context);
 }
 

@@ -9,6 +9,7 @@ import {
   RequestAgentTasksResponseSchema,
   WithdrawAgentTasksResponseSchema,
   type AgentTask,
+  type RequestAgentTasksResponse,
 } from '@drover/control-api';
 import { delay, systemClock } from '@drover/lease-kit';
 import { Outcome } from '@drover/lease-protocol';
@@ -133,32 +134,43 @@ async function wantOrWithdraw(
       ...(options.within === undefined ? {} : { expiresAfter: durationFromMs(options.within) }),
     };
     const answer = await client.agentTasks.requestAgentTasks(request, callOptions(context.signal));
-    if (options.wait !== true) {
-      const lines = answer.wishes.map(({ agentId, result }) => `${printable(agentId)}  ${wishWords[result] ?? ''}`);
-      return print(
-        context,
-        options.json === true ? jsonText(RequestAgentTasksResponseSchema, answer) : lines.join('\n'),
-      );
-    }
-    const ended = await waitForEnds(
-      client,
-      source,
-      new Set(answer.wishes.map(({ agentId }) => agentId)),
-      options,
-      context,
-    );
-    if (options.json === true) {
-      print(context, jsonText(ListAgentTasksResponseSchema, create(ListAgentTasksResponseSchema, { tasks: ended })));
-    }
-    if (!ended.every(wasDone)) context.exit(exitCodes.jobFailed);
+    await tellOfWishes(client, source, answer, options, context);
   });
 }
 
-async function withdraw(
+/** How the answer to wishes is told. */
+export interface WishOptions {
+  readonly json?: boolean;
+  /** Until each is done or has failed; the exit code says which. */
+  readonly wait?: boolean;
+}
+
+/** Prints what became of wishes, or waits for what comes of them. */
+export async function tellOfWishes(
+  client: FleetClient,
+  source: string,
+  answer: Pick<RequestAgentTasksResponse, 'wishes'>,
+  options: WishOptions,
+  context: CommandContext,
+): Promise<void> {
+  if (options.wait !== true) {
+    const lines = answer.wishes.map(({ agentId, result }) => `${printable(agentId)}  ${wishWords[result] ?? ''}`);
+    const response = create(RequestAgentTasksResponseSchema, { wishes: answer.wishes });
+    return print(context, options.json === true ? jsonText(RequestAgentTasksResponseSchema, response) : lines.join('\n'));
+  }
+  const ended = await waitForEnds(client, source, answer, options, context);
+  if (options.json === true) {
+    print(context, jsonText(ListAgentTasksResponseSchema, create(ListAgentTasksResponseSchema, { tasks: ended })));
+  }
+  if (!ended.every(wasDone)) context.exit(exitCodes.jobFailed);
+}
+
+/** Withdraws what is wanted of agents, and prints what became of that. */
+export async function withdraw(
   client: FleetClient,
   source: string,
   agents: { readonly agentIds: string[]; readonly pool: string },
-  options: TaskOptions,
+  options: { readonly json?: boolean; readonly reason: string },
   context: CommandContext,
 ): Promise<void> {
   const request = { source, agents, reason: options.reason };
@@ -169,26 +181,46 @@ async function withdraw(
   print(context, options.json === true ? jsonText(WithdrawAgentTasksResponseSchema, answer) : lines.join('\n'));
 }
 
-/** Looks until nothing is wanted of these agents any more; tells of each once. */
+/** Looks until what was wanted of these agents has ended, or failed and is to be tried again; tells of each once. */
 async function waitForEnds(
   client: FleetClient,
   source: string,
-  agentIds: ReadonlySet<string>,
-  options: TaskOptions,
+  { wishes }: Pick<RequestAgentTasksResponse, 'wishes'>,
+  options: WishOptions,
   context: CommandContext,
 ): Promise<AgentTask[]> {
+  const agentIds = new Set(wishes.map(({ agentId }) => agentId));
+  // What was wanted already may have failed before: that end is not the one to wait for.
+  const unchanged = new Set(wishes.filter(isUnchanged).map(({ agentId }) => agentId));
+  const endsBefore = new Map<string, number>();
   const ended = new Map<string, AgentTask>();
   while (!context.signal.aborted) {
     for await (const task of allTasks(client, source, context.signal)) {
-      if (!agentIds.has(task.agentId) || ended.has(task.agentId) || !isOver(task.state)) continue;
-      ended.set(task.agentId, task);
-      if (options.json !== true) print(context, `${printable(task.agentId)}  ${endText(task)}`);
+      const { agentId, last, requestedAt } = task;
+      if (!agentIds.has(agentId) || ended.has(agentId)) continue;
+      const endMs = timeOf(last?.endedAt);
+      if (unchanged.has(agentId) && !endsBefore.has(agentId)) endsBefore.set(agentId, endMs);
+      const sinceMs = Math.max(timeOf(requestedAt), (endsBefore.get(agentId) ?? -1) + 1);
+      const hasFailed = last !== undefined && !last.succeeded && task.failures > 0 && endMs >= sinceMs;
+      if (!isOver(task.state) && !hasFailed) continue;
+      ended.set(agentId, task);
+      if (options.json !== true) print(context, `${printable(agentId)}  ${endText(task)}`);
     }
     if (ended.size === agentIds.size) break;
     await delay(systemClock, lookMs, context.signal);
   }
   context.signal.throwIfAborted();
   return [...ended.values()];
+}
+
+const isUnchanged = ({ result }: { readonly result: AgentTaskWishResult }): boolean =>
+  result === AgentTaskWishResult.UNCHANGED;
+
+/** The agents of which something of a source is wanted or done. */
+export async function agentsWanted(client: FleetClient, source: string, signal: AbortSignal): Promise<string[]> {
+  const agentIds: string[] = [];
+  for await (const task of allTasks(client, source, signal)) if (!isOver(task.state)) agentIds.push(task.agentId);
+  return agentIds;
 }
 
 async function* allTasks(client: FleetClient, source: string, signal: AbortSignal): AsyncGenerator<AgentTask> {
@@ -212,8 +244,14 @@ function endText(task: AgentTask): string {
   if (task.state === AgentTaskState.EXPIRED) return 'not done in time';
   if (wasDone(task)) return 'done';
   const { last, requestedAt } = task;
+  if (last !== undefined && !isOver(task.state)) return `${failureText(last)}${againText(task)}`;
   const isOld = timeOf(last?.endedAt) < timeOf(requestedAt);
   return last === undefined || isOld ? 'withdrawn' : failureText(last);
+}
+
+function againText({ notBefore }: AgentTask): string {
+  if (notBefore === undefined) return '; it is tried again';
+  return `; it is tried again in ${span(Math.max(0, timestampMs(notBefore) - Date.now()))}`;
 }
 
 function failureText({ outcome, reason }: NonNullable<AgentTask['last']>): string {
@@ -230,7 +268,7 @@ function packed<Desc extends DescMessage>(schema: Desc, init: Parameters<typeof 
 }
 
 /** A duration of an option, in ms: `90s`, `15min`, `24h`. */
-function durationOption(name: string): (text: string) => number {
+export function durationOption(name: string): (text: string) => number {
   const units: Readonly<Record<string, number>> = { s: 1_000, min: 60_000, h: 3_600_000, d: 86_400_000 };
   return (text) => {
     const [, amount, unit = ''] = /^(\d{1,9}(?:\.\d{1,3})?)(s|min|h|d)$/.exec(text) ?? [];

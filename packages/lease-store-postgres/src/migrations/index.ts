@@ -11,6 +11,7 @@ import { rolloutsMigration } from './0010-rollouts.ts';
 import { leaseSecretsMigration } from './0011-lease-secrets.ts';
 import { poolWeightsMigration } from './0012-pool-weights.ts';
 import { agentHealthMigration } from './0013-agent-health.ts';
+import { workspacesMigration } from './0014-workspaces.ts';
 import type { Migration } from './migration.ts';
 
 /** All migrations, by id. A new one is added at the end. */
@@ -28,6 +29,7 @@ export const migrations: readonly Migration[] = [
   leaseSecretsMigration,
   poolWeightsMigration,
   agentHealthMigration,
+  workspacesMigration,
 ];
 
 /** The newest migration that this version knows. */

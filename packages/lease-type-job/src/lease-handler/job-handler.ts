@@ -34,6 +34,8 @@ export interface JobHandlerDeps {
   readonly content: ContentStore;
   /** Providers of working copies; a batch with a `git` input needs one of kind `git`. */
   readonly workspaces: readonly WorkspaceProvider[];
+  /** The folder of the machine's long-lived workspaces, which steps are told as DROVER_WORKSPACES. Absent: they are not. */
+  readonly workspacesRoot?: string;
 }
 
 type JobResult = HandlerResult<typeof BatchResultDescriptor>;

@@ -21,6 +21,7 @@ export interface RunStepDeps {
   readonly progress: BatchProgress;
   /** The secrets of the lease by name. */
   readonly secrets: ReadonlyMap<string, string>;
+  readonly workspacesRoot?: string;
 }
 
 /** The key of a step's process: the same after a restart of the agent, so that what a crash left can be ended. */
@@ -66,6 +67,7 @@ async function runProcess(step: Step, deps: RunStepDeps, spoolPath: string): Pro
       tempDir: folders.temp,
       progressPath,
       secrets: deps.secrets,
+      ...(deps.workspacesRoot === undefined ? {} : { workspacesRoot: deps.workspacesRoot }),
     },
     process.env,
   );

@@ -12,6 +12,8 @@ export interface StepSurroundings {
   readonly secrets: ReadonlyMap<string, string>;
   /** The file to which the step may append lines `PERCENT MESSAGE`. */
   readonly progressPath: string;
+  /** The folder of the machine's long-lived workspaces. */
+  readonly workspacesRoot?: string;
 }
 
 /** Taken from the agent's own environment, if set. Nothing else of it reaches a step. */
@@ -37,6 +39,7 @@ export function stepEnvironment(
     DROVER_AGENT_ID: around.agentId,
     DROVER_STEP: step.name,
     DROVER_PROGRESS: around.progressPath,
+    ...(around.workspacesRoot === undefined ? {} : { DROVER_WORKSPACES: around.workspacesRoot }),
     ...step.environment,
     ...Object.fromEntries(
       Object.entries(step.secretEnvironment).map(([name, secret]) => [name, around.secrets.get(secret) ?? '']),

@@ -1,0 +1,2 @@
+export { serverPart } from './server-part.ts';
+export { conformConfigSchema, type ConformConfig } from './conform-config.ts';
