@@ -120,7 +120,9 @@ export const agentConfig = defineAppConfig({
         root: z
           .string()
           .optional()
-          .describe('Folder of the long-lived workspaces; absent means a folder of state.dir. Steps see DROVER_WORKSPACES.'),
+          .describe(
+            'Folder of the long-lived workspaces; absent means a folder of state.dir. Steps see DROVER_WORKSPACES.',
+          ),
         transports: z
           .array(z.enum(['https', 'http', 'ssh', 'git', 'file']))
           .min(1)

@@ -2,7 +2,10 @@ import 'reflect-metadata';
 import { changeFrom, registerAccessService } from '@drover/access';
 import { registerContentService } from '@drover/content-service';
 import type { LocalContentStore } from '@drover/content-store';
-import { registerAgentTaskService, registerControlService, registerUpgradeService,
+import {
+  registerAgentTaskService,
+  registerControlService,
+  registerUpgradeService,
   registerWorkspaceService,
 } from '@drover/control-service';
 import { registerEnrolmentAdminService, registerEnrolmentService } from '@drover/enrolment';

@@ -114,7 +114,12 @@ async function requestConform(
     wishes.push({ source, agentId, payload, expiresAfterMs, endsBackOff: true, ...wishGroup(selection, atOnceMax) });
   }
   if (wishes.length === 0) {
-    throw inputInvalid('WORKSPACES_NONE', 'agents', 'none of them has a workspace', 'agents that keep one; see drover workspaces');
+    throw inputInvalid(
+      'WORKSPACES_NONE',
+      'agents',
+      'none of them has a workspace',
+      'agents that keep one; see drover workspaces',
+    );
   }
   const results: NonNullable<ReturnType<typeof wishResultOf>>[] = [];
   for (let from = 0; from < wishes.length; from += wishesPerCall) {

@@ -36,15 +36,33 @@ export function checkWorkspaceDraft(draft: WorkspaceDraft): void {
   }
   if (!/^[a-z][a-z0-9-]{0,31}$/.test(provider)) throw invalid('provider', provider, 'one word in lower case, e.g. git');
   // What a program could take for an option, for another program, or for two lines.
-  if (hasControl(source) || source === '' || source.length > limits.sourceLengthMax || /^-|^[a-z0-9+.-]*::/i.test(source)) {
-    throw invalid('source', source, `a url or path of at most ${limits.sourceLengthMax} characters; no option, no helper::`);
+  if (
+    hasControl(source) ||
+    source === '' ||
+    source.length > limits.sourceLengthMax ||
+    /^-|^[a-z0-9+.-]*::/i.test(source)
+  ) {
+    throw invalid(
+      'source',
+      source,
+      `a url or path of at most ${limits.sourceLengthMax} characters; no option, no helper::`,
+    );
   }
   if (hasSecret(source)) {
     // Not in the message. Whoever may list workspaces would read it.
-    throw invalid('source', 'it has a user name or password', 'a url without one: give agents a credential helper or a key instead', true);
+    throw invalid(
+      'source',
+      'it has a user name or password',
+      'a url without one: give agents a credential helper or a key instead',
+      true,
+    );
   }
   if (hasControl(revision) || revision.startsWith('-') || revision.length > limits.revisionLengthMax) {
-    throw invalid('revision', revision, `a branch, tag, ref or full id of at most ${limits.revisionLengthMax} characters`);
+    throw invalid(
+      'revision',
+      revision,
+      `a branch, tag, ref or full id of at most ${limits.revisionLengthMax} characters`,
+    );
   }
   const names = folder.split('/');
   const isName = (part: string): boolean => /^[A-Za-z0-9_][A-Za-z0-9._-]*$/.test(part) && !part.endsWith('.');

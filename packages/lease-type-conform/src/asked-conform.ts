@@ -27,7 +27,11 @@ export function askedConform({ setDigest, clean, reason }: AskedConform): Any {
 /** Throws `CONFORM_INVALID` (`fix-input`) for a wish that no server makes. */
 export function checkConformWish({ setDigest, reason }: ConformWish): void {
   if (!/^[0-9a-f]{32}$/.test(setDigest)) {
-    throw invalid('set_digest', JSON.stringify(setDigest.slice(0, 64)), '32 hexadecimal digits; RequestConform knows them');
+    throw invalid(
+      'set_digest',
+      JSON.stringify(setDigest.slice(0, 64)),
+      '32 hexadecimal digits; RequestConform knows them',
+    );
   }
   if (reason.length > reasonLengthMax) {
     throw invalid('reason', `${reason.length} characters`, `at most ${reasonLengthMax}`);

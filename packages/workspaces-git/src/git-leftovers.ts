@@ -56,7 +56,15 @@ function readProc(): string[] {
 }
 
 /** Operations that somebody began in a workspace; a sync ends them. */
-const begun = ['MERGE_HEAD', 'CHERRY_PICK_HEAD', 'REVERT_HEAD', 'BISECT_LOG', 'rebase-merge', 'rebase-apply', 'sequencer'];
+const begun = [
+  'MERGE_HEAD',
+  'CHERRY_PICK_HEAD',
+  'REVERT_HEAD',
+  'BISECT_LOG',
+  'rebase-merge',
+  'rebase-apply',
+  'sequencer',
+];
 
 /**
  * Removes what killed processes left in a repository: lock files, half of a pack, operations that were begun. Nobody else works

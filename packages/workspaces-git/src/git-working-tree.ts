@@ -1,5 +1,5 @@
 import { DroverError } from '@drover/lease-kit';
-import { removeWorkingCopy, type WorkspaceRemoval, type WorkspaceSyncRequest } from '@drover/workspaces';
+import { removeWorkingCopy, type WorkspaceRemoval } from '@drover/workspaces';
 import { access, lstat, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { gitSettings } from './git-checkout.ts';
@@ -71,7 +71,13 @@ export class GitWorkingTree {
     // Sparse at all times: git brings files that were left out back by a pattern alone.
     const patterns = sparse.length === 0 ? ['/*'] : sparse;
     await this.#write('info/sparse-checkout', patterns.map((pattern) => `${pattern}\n`).join(''));
-    for (const name of ['config.worktree', 'info/attributes', 'info/exclude', 'info/grafts', 'objects/info/alternates']) {
+    for (const name of [
+      'config.worktree',
+      'info/attributes',
+      'info/exclude',
+      'info/grafts',
+      'objects/info/alternates',
+    ]) {
       await rm(join(this.gitDir, name), { force: true });
     }
     await this.must('Making', ['init', '--quiet', '--template=', '--initial-branch=drover', '--', dir]);
@@ -152,7 +158,11 @@ export class GitWorkingTree {
     };
     await this.must('Cleaning', clean, countLines);
     if (inSubmodules) {
-      await this.must('Cleaning', ['submodule', '--quiet', 'foreach', '--recursive', `git ${clean.join(' ')}`], countLines);
+      await this.must(
+        'Cleaning',
+        ['submodule', '--quiet', 'foreach', '--recursive', `git ${clean.join(' ')}`],
+        countLines,
+      );
     }
     return count;
   }
@@ -217,7 +227,15 @@ export class GitWorkingTree {
   async #fetchRef(ref: string, depth: number | undefined, isShallow: boolean): Promise<void> {
     const { source } = this.#options;
     const history = depth === undefined ? (isShallow ? ['--unshallow'] : []) : [`--depth=${depth}`];
-    const args = ['fetch', '--progress', '--force', '--no-tags', '--update-shallow', '--no-write-fetch-head', ...history];
+    const args = [
+      'fetch',
+      '--progress',
+      '--force',
+      '--no-tags',
+      '--update-shallow',
+      '--no-write-fetch-head',
+      ...history,
+    ];
     const output = await this.git([...args, '--', source.url, `+${ref}:${targetRef}`]);
     if (output.exitCode === 0) return;
     // It was there when it was asked for: deleted since, or a commit that the source does not give.
@@ -324,19 +342,3 @@ const exists = (path: string): Promise<boolean> =>
     () => true,
     () => false,
   );
-
-/** Checks patterns of a sparse checkout and a depth. Throws `GIT_REQUEST_INVALID` (`fix-input`). */
-export function checkGitRequest({ sparse = [], depth }: WorkspaceSyncRequest): void {
-  const wrong = (problem: string, allowed: string): DroverError =>
-    new DroverError({ code: 'GIT_REQUEST_INVALID', advice: 'fix-input', message: `${problem}; allowed: ${allowed}.` });
-  if (sparse.length > 256) throw wrong(`sparse has ${sparse.length} patterns`, 'at most 256');
-  for (const pattern of sparse) {
-    // eslint-disable-next-line no-control-regex -- that is what must not be there
-    if (pattern !== '' && pattern.length <= 1024 && !/[\u0000-\u001f\u007f]/.test(pattern)) continue;
-    const shown = JSON.stringify(pattern.slice(0, 100));
-    throw wrong(`sparse has ${shown}`, 'patterns as in .gitignore, 1 to 1024 characters on one line');
-  }
-  if (depth !== undefined && !(Number.isInteger(depth) && depth >= 1 && depth <= 1_000_000)) {
-    throw wrong(`depth is ${depth}`, 'a whole number from 1 to 1000000');
-  }
-}

@@ -92,7 +92,8 @@ const sync = (more?: Partial<WorkspaceSyncRequest>) => provider.sync(requestOf(m
 const at = (...names: string[]) => join(dir, 'root', 'main', ...names);
 const read = (...names: string[]) => readFileSync(at(...names), 'utf8');
 /** A workspace that is exactly what the source has. */
-const isWhole = () => git(at(), 'status', '--porcelain', '--ignored') === '' && git(at(), 'fsck', '--no-dangling') === '';
+const isWhole = () =>
+  git(at(), 'status', '--porcelain', '--ignored') === '' && git(at(), 'fsck', '--no-dangling') === '';
 
 describe('what the source does', () => {
   test('a branch that moves, is rewritten, and is deleted', async () => {
@@ -140,7 +141,11 @@ describe('what the source does', () => {
     expect([existsSync(at('a', 'file')), existsSync(at('b')), existsSync(at('top'))]).toEqual([true, false, false]);
     expect((await sync({ sparse: ['/a/'], remove: 'untracked-and-ignored' })).filesRestored).toBe(0);
     await sync();
-    expect([existsSync(at('a', 'file')), existsSync(at('b', 'file')), existsSync(at('top'))]).toEqual([true, true, true]);
+    expect([existsSync(at('a', 'file')), existsSync(at('b', 'file')), existsSync(at('top'))]).toEqual([
+      true,
+      true,
+      true,
+    ]);
   });
 
   test('submodules that are added, move, change their source, become a folder and go', async () => {
@@ -316,9 +321,12 @@ describe('hostile requests', () => {
     await expect(sync({ source: 'ssh://127.0.0.1/x' })).rejects.toMatchObject({ code: 'GIT_TRANSPORT_DENIED' });
   });
 
-  test.each(['--upload-pack=x', '-x', 'a..b', 'HEAD~1', 'a\nb', 'refs/heads/*'])('the revision %j', async (revision) => {
-    await expect(sync({ revision })).rejects.toMatchObject({ code: 'GIT_REVISION_INVALID', advice: 'fix-input' });
-  });
+  test.each(['--upload-pack=x', '-x', 'a..b', 'HEAD~1', 'a\nb', 'refs/heads/*'])(
+    'the revision %j',
+    async (revision) => {
+      await expect(sync({ revision })).rejects.toMatchObject({ code: 'GIT_REVISION_INVALID', advice: 'fix-input' });
+    },
+  );
 
   test.each<Partial<WorkspaceSyncRequest>>([{ sparse: ['a\nb'] }, { sparse: [''] }, { depth: 0 }, { depth: 1.5 }])(
     '%j',

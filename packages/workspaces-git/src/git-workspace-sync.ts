@@ -10,12 +10,13 @@ import {
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { checkGitRequest } from './check-git-request.ts';
 import { trustingConfig } from './git-checkout.ts';
 import { repositoryMissing } from './git-errors.ts';
 import { endStrayGit, removeLeftovers } from './git-leftovers.ts';
 import { GitProgress } from './git-progress.ts';
 import { parseGitRevision, parseGitSource, type GitRevision, type GitSource, type GitTransport } from './git-source.ts';
-import { checkGitRequest, GitWorkingTree, WorkspaceBroken } from './git-working-tree.ts';
+import { GitWorkingTree, WorkspaceBroken } from './git-working-tree.ts';
 
 /** Data of {@link createGitWorkspaceSync}. */
 export interface GitWorkspaceSyncOptions {
@@ -107,7 +108,13 @@ export function createGitWorkspaceSync(
   };
 }
 
-async function run({ source, revision, request, progress, tree }: Sync): Promise<Omit<WorkspaceSyncReport, 'repaired'>> {
+async function run({
+  source,
+  revision,
+  request,
+  progress,
+  tree,
+}: Sync): Promise<Omit<WorkspaceSyncReport, 'repaired'>> {
   const { depth, sparse = [], submodules = false, remove = 'nothing' } = request;
   await tree.open(sparse);
   const storedBefore = await tree.storedBytes();

@@ -156,7 +156,10 @@ export async function tellOfWishes(
   if (options.wait !== true) {
     const lines = answer.wishes.map(({ agentId, result }) => `${printable(agentId)}  ${wishWords[result] ?? ''}`);
     const response = create(RequestAgentTasksResponseSchema, { wishes: answer.wishes });
-    return print(context, options.json === true ? jsonText(RequestAgentTasksResponseSchema, response) : lines.join('\n'));
+    return print(
+      context,
+      options.json === true ? jsonText(RequestAgentTasksResponseSchema, response) : lines.join('\n'),
+    );
   }
   const ended = await waitForEnds(client, source, answer, options, context);
   if (options.json === true) {

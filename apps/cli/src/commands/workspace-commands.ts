@@ -67,13 +67,22 @@ export function addWorkspaceCommands(program: Command, context: CommandContext):
 
   inner('set <name> <source>')
     .description('define a workspace, or replace its definition; its agents conform to it by themselves')
-    .option('--revision <name>', 'a branch, tag, ref or full commit id; if not said, what the source has as its own', '')
+    .option(
+      '--revision <name>',
+      'a branch, tag, ref or full commit id; if not said, what the source has as its own',
+      '',
+    )
     .option('--folder <path>', "below the agents' root of workspaces; if not said, the name", '')
     .option('--pool <name...>', 'pools whose agents keep it; if not said, every agent does', [])
     .option('--provider <kind>', 'what kind of source it is', 'git')
     .option('--submodules', 'with its submodules')
     .option('--sparse <pattern...>', 'which files to bring, as in .gitignore; if not said, all', [])
-    .option('--depth <count>', 'how many commits of the history; if not said, all', countOption('--depth', 1, 1_000_000), 0)
+    .option(
+      '--depth <count>',
+      'how many commits of the history; if not said, all',
+      countOption('--depth', 1, 1_000_000),
+      0,
+    )
     .option(
       '--remove <what>',
       'what is removed with each sync: nothing, untracked, or ignored (which is untracked as well)',
@@ -118,7 +127,12 @@ export function addConformCommand(agents: Command, context: CommandContext): voi
     .option('--all', 'every agent that is online instead')
     .option('--clean', 'remove what is not tracked, ignored files too, this once')
     .option('--reason <text>', 'why, for people', '')
-    .option('--at-most <count>', "so many at once, besides the server's own cap", countOption('--at-most', 1, 1_000_000), 0)
+    .option(
+      '--at-most <count>',
+      "so many at once, besides the server's own cap",
+      countOption('--at-most', 1, 1_000_000),
+      0,
+    )
     .option(
       '--within <duration>',
       'how long it is wanted of an agent that is away; 24h if not said',
@@ -129,7 +143,9 @@ export function addConformCommand(agents: Command, context: CommandContext): voi
     .action(async (ids: string[], options: ConformOptions) => {
       const ways = [ids.length > 0, options.pool !== '', options.all === true].filter(Boolean).length;
       if (ways !== 1) {
-        throw new UsageError('drover agents conform: name agents by id, or a pool with --pool, or say --all; one of them');
+        throw new UsageError(
+          'drover agents conform: name agents by id, or a pool with --pool, or say --all; one of them',
+        );
       }
       await usingServer(options, context, async (client) => {
         if (options.withdraw === true) {

@@ -23,7 +23,12 @@ export const workspaceStoreCases: readonly StoreCase[] = [
   {
     name: 'keeps workspaces by name without regard to case, with who wrote them',
     async run({ store: { workspaces } }) {
-      const draft = draftOf('Engine', { pools: ['gpu', 'a "b"'], sparse: ['/src/', "o'neil"], depth: 7, submodules: true });
+      const draft = draftOf('Engine', {
+        pools: ['gpu', 'a "b"'],
+        sparse: ['/src/', "o'neil"],
+        depth: 7,
+        submodules: true,
+      });
       const made = await workspaces.putWorkspace(draft, context);
       assert.deepEqual({ ...made, changedAtMs: 0 }, { ...draft, changedBy: 'service:compliance', changedAtMs: 0 });
       assert.ok(made.changedAtMs > 0);
@@ -79,8 +84,11 @@ export const workspaceStoreCases: readonly StoreCase[] = [
     name: 'keeps no workspace beyond the bound, whoever adds one at the same time',
     async run({ store: { workspaces } }) {
       const { workspacesMax } = workspaceLimits;
-      for (let index = 1; index < workspacesMax; index += 1) await workspaces.putWorkspace(draftOf(`w${index}`), context);
-      const last = await Promise.allSettled(['x', 'y', 'z'].map((name) => workspaces.putWorkspace(draftOf(name), context)));
+      for (let index = 1; index < workspacesMax; index += 1)
+        await workspaces.putWorkspace(draftOf(`w${index}`), context);
+      const last = await Promise.allSettled(
+        ['x', 'y', 'z'].map((name) => workspaces.putWorkspace(draftOf(name), context)),
+      );
       assert.equal(last.filter(({ status }) => status === 'fulfilled').length, 1);
       await rejectsWith(workspaces.putWorkspace(draftOf('w'), context), 'WORKSPACES_FULL');
       await workspaces.putWorkspace(draftOf('w1', { revision: 'other' }), context);

@@ -103,7 +103,9 @@ async function conformAll(
     if (conform.removeOthers) await removeOthers(workspaces, root, removedFolders, log);
     const failed = reports.filter(({ failure }) => failure !== undefined);
     if (failed.length === 0) return { kind: 'completed', output: output() };
-    const told = failed.slice(0, failuresShown).map(({ name, failure }) => `${name}: ${failure!.message} (${failure!.code})`);
+    const told = failed
+      .slice(0, failuresShown)
+      .map(({ name, failure }) => `${name}: ${failure!.message} (${failure!.code})`);
     const rest = failed.length > failuresShown ? `; and ${failed.length - failuresShown} more` : '';
     return {
       kind: 'failed',

@@ -136,7 +136,10 @@ export class ConformKeeper implements AsyncDisposable {
     let isNew = false;
     let after: string | undefined;
     for (let page = 0; page < pagesMax; page += 1) {
-      const agents = await sessions.agents({ limit: pageSize, ...(after === undefined ? {} : { after }) }, this.#context());
+      const agents = await sessions.agents(
+        { limit: pageSize, ...(after === undefined ? {} : { after }) },
+        this.#context(),
+      );
       const wishes = agents.flatMap((agent) => this.#wishFor(agent, records.get(agent.agentId)) ?? []);
       for (let from = 0; from < wishes.length; from += wantMax) {
         const wanted = await agentTasks.want(wishes.slice(from, from + wantMax), this.#context());

@@ -5,7 +5,12 @@ import { workspaceLimits, workspaceSetDigest, type OpenAgentTask, type Workspace
 import { createAgentTaskSource, type AgentTaskPlan, type AgentTaskSourceDeps } from '@drover/task-sources';
 import { conformSourceName } from '../asked-conform.ts';
 import { conformLeaseType } from '../conform-lease-type.ts';
-import { ConformSchema, ConformWishSchema, WorkspaceRemoval, WorkspaceSchema } from '../gen/drover/conform/v1/conform_pb.ts';
+import {
+  ConformSchema,
+  ConformWishSchema,
+  WorkspaceRemoval,
+  WorkspaceSchema,
+} from '../gen/drover/conform/v1/conform_pb.ts';
 
 /** How the source of conforms behaves. */
 export interface ConformTaskSourceOptions {
