@@ -1,26 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { create, equals, fromBinary } from '@bufbuild/protobuf';
-import {
-  DroverError,
-  isDroverError,
-  silentLogger,
-  systemClock,
-  type Clock,
-  type Logger,
-  type ScheduledCall,
-} from '@drover/lease-kit';
-import {
-  createHandlerRegistry,
-  LogUploader,
-  ProgressBoard,
-  removeLeftFolders,
-  type LogPiece,
-} from '@drover/lease-handlers';
+import { equals, fromBinary } from '@bufbuild/protobuf';
+import { DroverError, silentLogger, systemClock, type Clock, type Logger, type ScheduledCall } from '@drover/lease-kit';
+import { createHandlerRegistry, LogUploader, ProgressBoard, removeLeftFolders } from '@drover/lease-handlers';
 import {
   AgentDescriptionSchema,
   AgentLeaseSchema,
-  AppendLogRequestSchema,
-  FetchSecretsRequestSchema,
   type AgentDescription,
   type AgentLease,
 } from '@drover/lease-protocol';
@@ -31,12 +15,12 @@ import {
   type AgentEffect,
   type AgentEvent,
   type AgentState,
-  type AttemptKey,
   type JournalEntry,
 } from '@drover/reconciler-state-machine';
 import { createResourceLedger, type ResourceLedger } from '@drover/resource-ledger';
 import { AgentJournal } from './agent-journal.ts';
-import { AgentVoice, type Condition, type ConditionReason } from './agent-voice.ts';
+import { AgentStanding, sameReason } from './agent-standing.ts';
+import { AgentVoice, type ConditionReason } from './agent-voice.ts';
 import { entryBudget } from './attempt-outcome.ts';
 import { checkOptions, describeAgent, type CheckedOptions } from './check-options.ts';
 import { describeMachine, type MachineSource } from './describe-machine.ts';
@@ -56,6 +40,7 @@ import {
   type LeaseAgentStatus,
   type LeaseAgentTiming,
 } from './lease-agent-options.ts';
+import { SessionCalls } from './session-calls.ts';
 import { SessionCaller, type OpenedSession } from './session-caller.ts';
 import { takeStateDir, type StateDir } from './state-dir.ts';
 import { listDigest } from './wire-copy.ts';
@@ -66,21 +51,6 @@ import { listDigest } from './wire-copy.ts';
  */
 export function createLeaseAgent(options: LeaseAgentOptions, deps: LeaseAgentDeps): LeaseAgent {
   return new MachineAgent(options, deps);
-}
-
-/** Why the machine is needed for something else; both may be so at once. */
-interface BusyState {
-  /** Who runs the agent says so. */
-  readonly here: boolean;
-  readonly reason: ConditionReason | undefined;
-  /** Operators say so, through the server. */
-  readonly wished: boolean;
-}
-
-const wishedReason: ConditionReason = { code: 'BUSY_BY_COMMAND', message: 'an operator needs the machine' };
-
-function busyReason({ here, reason, wished }: BusyState): ConditionReason | undefined {
-  return wished ? wishedReason : here ? reason : undefined;
 }
 
 type Event = AgentEvent<AgentLease>;
@@ -103,9 +73,6 @@ const journalTrouble: ConditionReason = {
   message: 'the journal of the agent cannot be written',
 };
 
-const sameReason = (one: ConditionReason | undefined, other: ConditionReason | undefined): boolean =>
-  one?.code === other?.code && one?.message === other?.message;
-
 /**
  * The engine around the agent's machine: it feeds events in batches and carries effects out in order. A journal write that
  * must reach the disk takes its time beside the effects that follow: what has to wait for it comes from the machine only
@@ -127,13 +94,12 @@ class MachineAgent implements LeaseAgent {
   readonly #done = Promise.withResolvers<ExitReason>();
   readonly #ending = new AbortController();
   #description: AgentDescription;
-  #problem: ConditionReason | undefined;
-  #busy: BusyState = { here: false, reason: undefined, wished: false };
+  readonly #standing = new AgentStanding();
+  readonly #calls: SessionCalls;
   #dir: StateDir | undefined;
   #parts: Parts | undefined;
   #starting: Promise<void> | undefined;
   #budget: ReturnType<typeof entryBudget>;
-  #session: OpenedSession | undefined;
   #stepping = false;
   #flushing = false;
   #timer: { readonly dueMs: number; readonly call: ScheduledCall } | undefined;
@@ -146,6 +112,7 @@ class MachineAgent implements LeaseAgent {
   constructor(options: LeaseAgentOptions, deps: LeaseAgentDeps) {
     this.#options = options;
     this.#deps = deps;
+    this.#calls = new SessionCalls(deps.client);
     this.#registry = createHandlerRegistry(deps.handlers);
     this.#checked = checkOptions(options, deps.machine?.describe() ?? describeMachine(), this.#registry.payloadTypes);
     this.#description = this.#checked.description;
@@ -203,25 +170,21 @@ class MachineAgent implements LeaseAgent {
   }
 
   setBusy(busy: boolean, reason?: ConditionReason): void {
-    this.#beBusy({ here: busy, reason: busy ? reason : undefined, wished: this.#busy.wished });
+    if (!this.#exit) this.#busyChanged(this.#standing.setBusyHere(busy, reason));
   }
 
-  /** The machine is needed for something else because it says so itself, or because operators do. */
-  #beBusy(next: BusyState): void {
-    const before = this.#busy;
-    if (this.#exit) return;
-    this.#busy = next;
+  #busyChanged(isReasonNew: boolean): void {
     // Before the start there is nobody to tell.
     if (!this.#parts) return;
-    const busy = next.here || next.wished;
+    const { busy } = this.#standing;
     if (this.#state.busy !== busy) this.#post({ type: 'busy', busy });
-    else if (sameReason(busyReason(before), busyReason(next))) return;
-    this.#parts?.voice.repeatSoon();
+    else if (!isReasonNew) return;
+    this.#parts.voice.repeatSoon();
   }
 
   setUnhealthy(problem: ConditionReason | undefined): void {
-    if (this.#exit || sameReason(this.#problem, problem)) return;
-    this.#problem = problem;
+    if (this.#exit || sameReason(this.#standing.problem, problem)) return;
+    this.#standing.problem = problem;
     this.#parts?.voice.repeatSoon();
   }
 
@@ -233,7 +196,7 @@ class MachineAgent implements LeaseAgent {
     const { sessionId, epoch, phase, holdings } = this.#state;
     return {
       agentId: this.agentId,
-      ...this.#standing(),
+      ...this.#told(),
       ...(phase === 'session' ? { session: { sessionId, epoch, linked: this.#parts?.caller.linked ?? false } } : {}),
       attempts: [...holdings].map(([name, holding]) => {
         const leaseType = this.#parts?.held.leaseTypeOf(name);
@@ -249,17 +212,13 @@ class MachineAgent implements LeaseAgent {
     await this.stop({ how: 'cancel' });
   }
 
-  #standing(): { readonly condition: Condition; readonly conditionReason?: ConditionReason } {
-    if (this.#state.stopping !== 'no') return { condition: 'stopping' };
-    const problem = this.#unhealthy();
-    if (problem) return { condition: 'unhealthy', conditionReason: problem };
-    if (!this.#state.busy) return { condition: 'ready' };
-    const reason = busyReason(this.#busy);
-    return { condition: 'busy', ...(reason ? { conditionReason: reason } : {}) };
+  #told(): ReturnType<AgentStanding['tell']> {
+    const { stopping, busy } = this.#state;
+    return this.#standing.tell(stopping !== 'no', this.#unhealthy(), busy);
   }
 
   #unhealthy(): ConditionReason | undefined {
-    return this.#parts?.journal.inTrouble ? journalTrouble : this.#problem;
+    return this.#parts?.journal.inTrouble ? journalTrouble : this.#standing.problem;
   }
 
   /** Looks at the machine anew. A description that no server would take leaves the one before. */
@@ -308,7 +267,7 @@ class MachineAgent implements LeaseAgent {
         nowMs: this.#clock.monotonicMs(),
       });
       if (proven.length > 0) this.#taken();
-      if (this.#busy.here) this.#post({ type: 'busy', busy: true });
+      if (this.#standing.busy) this.#post({ type: 'busy', busy: true });
     } catch (error) {
       dir.release();
       this.#dir = undefined;
@@ -333,7 +292,7 @@ class MachineAgent implements LeaseAgent {
       },
     });
     const uploader = new LogUploader(
-      { append: (piece, signal) => this.#appendLog(piece, signal), clock, logger },
+      { append: (piece, signal) => this.#calls.appendLog(piece, signal), clock, logger },
       { stallMs: this.#timing.logStallMs },
     );
     const progress = new ProgressBoard(clock, () => this.#parts?.voice.repeat(), this.#timing.progressMs);
@@ -361,7 +320,7 @@ class MachineAgent implements LeaseAgent {
       bootId: this.#description.bootId,
       handOver: () => this.#handOver(),
       connected: () => this.#connected.promise,
-      fetchSecrets: (key, signal) => this.#fetchSecrets(key, signal),
+      fetchSecrets: (key, signal) => this.#calls.fetchSecrets(key, signal),
       keepEnd: async (key, report) => journal.append([{ kind: 'ended', key, report }], true),
     });
     const caller = new SessionCaller({
@@ -375,9 +334,7 @@ class MachineAgent implements LeaseAgent {
       emit,
       onUpcoming: (entries) => held.foresee(entries),
       onEntries: (entries) => held.learn(entries),
-      onWishedBusy: (wished) => {
-        if (wished !== this.#busy.wished) this.#beBusy({ ...this.#busy, wished });
-      },
+      onWishedBusy: (wished) => this.#busyChanged(this.#standing.setBusyWished(wished)),
       onSession: (session) => this.#sessionChanged(session),
     });
     const voice = new AgentVoice({
@@ -386,7 +343,7 @@ class MachineAgent implements LeaseAgent {
       progress,
       caller,
       condition: () => {
-        const { condition, conditionReason: reason } = this.#standing();
+        const { condition, conditionReason: reason } = this.#told();
         return { condition, reason };
       },
       description: () => this.#description,
@@ -403,45 +360,13 @@ class MachineAgent implements LeaseAgent {
   }
 
   #sessionChanged(session: OpenedSession | undefined): void {
-    this.#session = session;
+    this.#calls.sessionChanged(session);
     if (!session) return this.#parts!.uploader.offline();
     this.#connected.resolve();
     const allowed = session.messageSizeMaxBytes || this.#limits.messageSizeMaxBytes;
     const messageSizeMaxBytes = Math.min(allowed, this.#limits.messageSizeMaxBytes);
     this.#budget = entryBudget({ ...this.#limits, messageSizeMaxBytes }, this.#checked.leasesMax);
     this.#parts!.uploader.online();
-  }
-
-  async #fetchSecrets({ leaseId, attempt }: AttemptKey, signal: AbortSignal): Promise<Map<string, Uint8Array>> {
-    const { sessionId, epoch } = this.#openedSession();
-    const request = create(FetchSecretsRequestSchema, { sessionId, epoch, attempt: { leaseId, attempt } });
-    return new Map(Object.entries((await this.#deps.client.fetchSecrets(request, signal)).secrets));
-  }
-
-  #openedSession(): OpenedSession {
-    if (this.#session) return this.#session;
-    throw new DroverError({ code: 'SESSION_NONE', advice: 'unavailable', message: 'there is no session' });
-  }
-
-  async #appendLog(piece: LogPiece, signal: AbortSignal): Promise<number> {
-    const session = this.#openedSession();
-    const { owner, log, offset, data, complete } = piece;
-    const request = create(AppendLogRequestSchema, {
-      sessionId: session.sessionId,
-      epoch: session.epoch,
-      attempt: { leaseId: owner.leaseId, attempt: owner.attempt },
-      log,
-      offset: BigInt(offset),
-      data,
-      complete,
-    });
-    try {
-      return Number((await this.#deps.client.appendLog(request, signal)).committedBytes);
-    } catch (error) {
-      // What is said to an old session says nothing about the log.
-      if (session === this.#session || !isDroverError(error)) throw error;
-      throw new DroverError({ code: error.code, advice: 'unavailable', message: error.message, cause: error });
-    }
   }
 
   /** Takes an event; those of one turn of the event loop are handed to the machine together. */
