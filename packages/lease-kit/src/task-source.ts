@@ -108,7 +108,10 @@ export interface AssignedAttempt {
 /** What a source answers for one agent. No answer means that it has nothing. */
 export type TaskAnswer =
   | { readonly kind: 'assigned'; readonly attempts: readonly AssignedAttempt[] }
-  /** Give this agent no other work until it is idle. */
+  /**
+   * Give this agent no other work until it is idle. Sources that stand before this one are asked about it all the same, and a
+   * drain of theirs takes the place of this one.
+   */
   | { readonly kind: 'drain'; readonly reason: string };
 
 /** How an attempt of one of the source's leases ended. Told after it is persisted, at least once. */

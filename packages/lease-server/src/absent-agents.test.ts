@@ -1,4 +1,4 @@
-import type { AgentView, TaskAnswer, TaskSource } from '@drover/lease-kit';
+import type { TaskAnswer, TaskSource } from '@drover/lease-kit';
 import { describe, expect, test } from 'vitest';
 import { draft, ServerBench, tester } from './testing/index.ts';
 
@@ -97,23 +97,27 @@ describe('limits of time', () => {
   });
 });
 
-test('a drain outlives the server that was told of it', async () => {
-  await using bench = new ServerBench();
-  let answer: TaskAnswer | undefined = { kind: 'drain', reason: 'kernel update' };
-  const asked: string[] = [];
-  const source = (name: string, ask: (agent: AgentView) => TaskAnswer | undefined): TaskSource => ({
+/** A source that answers every agent alike, and notes that it was asked. */
+function answering(name: string, asked: string[], answer: () => TaskAnswer | undefined): TaskSource {
+  return {
     name,
     ask: async (agents) => {
       asked.push(name);
       return new Map(
-        agents.flatMap((agent) => {
-          const given = ask(agent);
-          return given ? [[agent.agentId, given]] : [];
+        agents.flatMap(({ agentId }) => {
+          const given = answer();
+          return given ? [[agentId, given]] : [];
         }),
       );
     },
-  });
-  const sources = [source('restart', () => answer), source('job', () => undefined)];
+  };
+}
+
+test('a drain outlives the server that was told of it', async () => {
+  await using bench = new ServerBench();
+  let answer: TaskAnswer | undefined = { kind: 'drain', reason: 'kernel update' };
+  const asked: string[] = [];
+  const sources = [answering('restart', asked, () => answer), answering('job', asked, () => undefined)];
   const first = await bench.server({}, { sources });
   const agent = await bench.agent(first, { agentId: 'agent-0' });
   const drainOf = async () => (await bench.store.sessions.agent('agent-0', context)).drain;
@@ -122,13 +126,32 @@ test('a drain outlives the server that was told of it', async () => {
   agent.kill();
   await first.stop();
   asked.length = 0;
-  // The source is behind the others now: without the drain they would be asked first.
-  const second = await bench.server({}, { sources: sources.toReversed() });
-  await bench.agent(second, { agentId: 'agent-0', instanceNonce: 'next' });
-  await bench.until(() => asked.length > 0);
-  expect(asked).toEqual(['restart']);
+  // It drains the agent no more. Without the drain, the others would be asked in the same round.
   answer = undefined;
-  bench.agents.at(-1)!.report();
-  bench.clock.advance(700_000);
+  await bench.server({}, { sources });
+  await bench.agent(bench.servers.at(-1)!, { agentId: 'agent-0', instanceNonce: 'next' });
+  await bench.until(() => asked.includes('job'));
+  expect(asked.slice(0, 3)).toEqual(['restart', 'restart', 'job']);
   await bench.until(async () => (await drainOf()) === undefined, 100);
+});
+
+test('a restart takes the place of a drain by jobs, and nothing of either is left when both are over', async () => {
+  await using bench = new ServerBench();
+  const drain = (reason: string): TaskAnswer => ({ kind: 'drain', reason });
+  let [restart, job]: (TaskAnswer | undefined)[] = [undefined, drain('held back')];
+  const asked: string[] = [];
+  const sources = [answering('restart', asked, () => restart), answering('job', asked, () => job)];
+  const agent = await bench.agent(await bench.server({}, { sources }), { agentId: 'agent-0' });
+  const drainOf = async () => (await bench.store.sessions.agent('agent-0', context)).drain?.source;
+  const changeOf = (cores: number): void => {
+    agent.resourcesUsedElsewhere = { cores };
+    agent.report();
+  };
+  await bench.until(async () => (await drainOf()) === 'job');
+  restart = drain('kernel update');
+  changeOf(1);
+  await bench.until(async () => (await drainOf()) === 'restart');
+  restart = job = undefined;
+  changeOf(2);
+  await bench.until(async () => (await drainOf()) === undefined);
 });

@@ -191,7 +191,7 @@ export class AssignmentLoop {
     for (const agentId of outcome.released) this.#deps.drains.release(byAgent.get(agentId)!);
     for (const [agentId, { source, reason }] of outcome.drains) {
       const session = byAgent.get(agentId)!;
-      if (session.drain === undefined) logger.info({ agentId, source, reason }, 'a source drains the agent');
+      if (session.drain?.source !== source) logger.info({ agentId, source, reason }, 'a source drains the agent');
       this.#deps.drains.drain(session, source, reason);
       busy.add(session);
     }
@@ -220,7 +220,8 @@ export class AssignmentLoop {
     if (generation === this.#generation) {
       for (const session of sessions) {
         if (busy.has(session) || failed.has(session) || this.#wanted.has(session) || !session.takesWork) continue;
-        if (worksFor(session.policy) && session.policy.downtime === undefined) this.#hungry.add(session);
+          const { policy, drain } = session;
+          if (worksFor(policy) && policy.downtime === undefined && drain === undefined) this.#hungry.add(session);
       }
     }
     if (failed.size > 0) this.#deps.doubt([...failed]);

@@ -32,6 +32,8 @@ export class DrainKeeper {
   readonly #deps: DrainKeeperDeps;
   /** What is to be written of each session: its drain, or the source whose drain has ended. */
   readonly #waiting = new Map<LeaseSession, SessionDrain | string>();
+  /** Sources whose drains the store may still have, though others have taken their place. */
+  readonly #replaced = new Map<LeaseSession, Set<string>>();
   readonly #stopping = new AbortController();
   #running = false;
 
@@ -40,7 +42,7 @@ export class DrainKeeper {
     this.#deps = deps;
   }
 
-  /** A source drains the agent, or repeats that it does. */
+  /** A source drains the agent, or repeats that it does. A drain of another source is over. */
   drain(session: LeaseSession, source: string, reason: string): void {
     const { drainTtlMs } = this.#options;
     const nowMs = this.#deps.clock.monotonicMs();
@@ -49,6 +51,9 @@ export class DrainKeeper {
     const isKept = repeats && before.keptUntilMs - nowMs > drainTtlMs / 2;
     const untilMs = nowMs + drainTtlMs;
     session.drain = { source, reason, untilMs, keptUntilMs: isKept ? before.keptUntilMs : untilMs };
+    if (before !== undefined && before.source !== source) {
+      this.#replaced.set(session, (this.#replaced.get(session) ?? new Set()).add(before.source));
+    }
     if (!isKept) this.#write(session, session.drain);
   }
 
@@ -63,6 +68,7 @@ export class DrainKeeper {
   stop(): void {
     this.#stopping.abort();
     this.#waiting.clear();
+    this.#replaced.clear();
   }
 
   #write(session: LeaseSession, what: SessionDrain | string): void {
@@ -78,13 +84,16 @@ export class DrainKeeper {
     const { retryMinMs, retryMaxMs, drainTtlMs } = this.#options;
     const retry = new StoreRetry(clock, random, retryMinMs, retryMaxMs);
     while (this.#waiting.size > 0 && !this.#stopping.signal.aborted) {
-      const batch = [...this.#waiting].slice(0, storeLimits.claimMax);
+      const batch = [...this.#waiting].slice(0, storeLimits.claimMax / 4);
       const recorded = [];
       const released = [];
-      for (const [{ ref, ended }, what] of batch) {
+      for (const [session, what] of batch) {
+        const { ref, ended } = session;
         if (ended) continue;
-        if (typeof what === 'string') released.push({ ...ref, source: what });
-        else recorded.push({ ...ref, source: what.source, reason: what.reason, ttlMs: drainTtlMs });
+        if (typeof what === 'string') {
+          const sources = (this.#replaced.get(session) ?? new Set()).add(what);
+          for (const source of sources) released.push({ ...ref, source });
+        } else recorded.push({ ...ref, source: what.source, reason: what.reason, ttlMs: drainTtlMs });
       }
       try {
         if (recorded.length > 0) await drains.record(recorded, { principal });
@@ -98,7 +107,11 @@ export class DrainKeeper {
         }
       }
       // What was said of a session meanwhile is still to be written.
-      for (const [session, what] of batch) if (this.#waiting.get(session) === what) this.#waiting.delete(session);
+      for (const [session, what] of batch) {
+        if (this.#waiting.get(session) !== what) continue;
+        this.#waiting.delete(session);
+        this.#replaced.delete(session);
+      }
     }
     this.#running = false;
   }

@@ -87,12 +87,11 @@ describe('going down', () => {
 
 describe('taking up what an earlier process left', () => {
   /** What the process of the same machine, or of one that has started anew, finds. */
-  async function left(record: Parameters<typeof writePowerRecord>[1] | 'torn' | undefined, bootId = 'test-boot') {
+  async function left(record: Parameters<typeof writePowerRecord>[1] | undefined, bootId = 'test-boot') {
     const clock = new ManualClock(1_000_000);
     const run = await createTestLeaseContext({ clock, bootId });
     const { attemptDir } = run.context;
-    if (record === 'torn') await writeFile(join(attemptDir, 'power.json'), '{"bootI');
-    else if (record !== undefined) await writePowerRecord(attemptDir, record);
+    if (record !== undefined) await writePowerRecord(attemptDir, record);
     return { run, clock };
   }
 
@@ -117,7 +116,7 @@ describe('taking up what an earlier process left', () => {
   });
 
   test('what was not commanded yet is done now', async () => {
-    for (const record of [undefined, 'torn', { bootId: 'test-boot' }] as const) {
+    for (const record of [undefined, { bootId: 'test-boot' }] as const) {
       const { run } = await left(record);
       await using _ = run;
       const file = join(run.context.attemptDir, 'ran');
@@ -126,6 +125,18 @@ describe('taking up what an earlier process left', () => {
       expect([existsSync(file), run.leaving]).toEqual([true, 'going-down']);
       run.stop(goingDown);
       await taken;
+    }
+  });
+
+  test('a record that cannot be read never gives the command: it may have been given, and would be for ever', async () => {
+    for (const text of ['', '{"bootI', 'null', '{"commandedAtMs":1}']) {
+      const { run } = await left(undefined, 'new-boot');
+      await using _ = run;
+      const { attemptDir } = run.context;
+      await writeFile(join(attemptDir, 'power.json'), text);
+      const file = join(attemptDir, 'ran');
+      await expect(power({ command: shell(`touch ${file}`) }).takeUp(run.context)).rejects.toThrow(/is not whole/);
+      expect(existsSync(file)).toBe(false);
     }
   });
 

@@ -11,14 +11,29 @@ export interface PowerRecord {
 
 const fileName = 'power.json';
 
-/** Reads what an earlier process kept; undefined if there is nothing that can be read. */
+/**
+ * Reads what an earlier process kept; undefined if it kept nothing, and so did nothing. Throws if that cannot be told: the
+ * command may have been given, and must not be given again.
+ */
 export async function readPowerRecord(dir: string): Promise<PowerRecord | undefined> {
+  const path = join(dir, fileName);
+  let text: string;
   try {
-    const { bootId, commandedAtMs } = JSON.parse(await readFile(join(dir, fileName), 'utf8')) as Partial<PowerRecord>;
-    if (typeof bootId !== 'string') return undefined;
-    return typeof commandedAtMs === 'number' ? { bootId, commandedAtMs } : { bootId };
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+  const { bootId, commandedAtMs } = parsed(text);
+  if (typeof bootId !== 'string') throw new Error(`${path} is not whole: it says neither that nor what was done`);
+  return typeof commandedAtMs === 'number' ? { bootId, commandedAtMs } : { bootId };
+}
+
+function parsed(text: string): Partial<PowerRecord> {
+  try {
+    return (JSON.parse(text) ?? {}) as Partial<PowerRecord>;
   } catch {
-    return undefined;
+    return {};
   }
 }
 

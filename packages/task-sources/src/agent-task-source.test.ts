@@ -143,6 +143,36 @@ describe('a source of agent tasks', () => {
     expect(await ask(source, b)).toEqual({ b: 'assigned' });
   });
 
+  test('asks again about an agent whose row was being written, though nothing else happens to it', async () => {
+    const { store, source, want, woken, clock } = setUp();
+    const agent = await agentOf(store, 'a');
+    await want({ agentId: 'a' });
+    // What a row that somebody else has locked looks like.
+    expect(await ask(source, { ...agent, epoch: agent.epoch - 1 })).toEqual({});
+    const before = woken();
+    clock.advance(5_000);
+    await expect.poll(() => woken()).toBe(before + 1);
+    expect(await ask(source, agent)).toEqual({ a: 'assigned' });
+  });
+
+  test('a drained agent that cannot be asked about does not keep the source awake', async () => {
+    const { store, source, want, woken, clock } = setUp();
+    const [a, b] = [await agentOf(store, 'a'), await agentOf(store, 'b')];
+    await want({ agentId: 'a' });
+    expect(await ask(source, { ...a, idle: false })).toEqual({ a: 'drain' });
+    // Its place is to be renewed after a minute, but it is away.
+    clock.advance(61_000);
+    await expect.poll(() => woken()).toBeGreaterThan(1);
+    // The poll asks for it, and nothing in between.
+    await ask(source, b);
+    const before = woken();
+    for (let round = 0; round < 10; round += 1) {
+      clock.advance(2);
+      await ask(source, b);
+    }
+    expect(woken()).toBe(before);
+  });
+
   test('drains no more agents than the cap of the group allows, and goes on when one is done', async () => {
     const { store, source, want, calls } = setUp();
     const group = { name: 'g', max: 1 };

@@ -201,6 +201,7 @@ class AgentTaskSource {
       if (known === undefined || known.dueAtMs > nowMs) continue;
       const plan = await this.#planOne(known.task, agent);
       known.isPlannedToWait = plan.kind === 'wait';
+      known.isMissed = false;
       if (plan.kind === 'drop') dropped.push({ known, code: plan.code, message: plan.message });
       if (plan.kind === 'lease') planned.push({ agent, known, lease: plan.lease });
     }
@@ -270,6 +271,7 @@ class AgentTaskSource {
         this.#mayHaveWork();
         return undefined;
       case 'fenced':
+        known.isMissed = true;
         return undefined;
     }
   }
@@ -380,7 +382,8 @@ class AgentTaskSource {
     try {
       await this.#settle();
       // An ask reads for itself; what is not news here is no reason to ask about every agent.
-      if (await this.#read()) this.#wake();
+      const isNews = await this.#read();
+      if (isNews || this.#open.hasLatePlace(this.#clock.monotonicMs(), this.#drainTtlMs / 2)) this.#wake();
       this.#scheduleDue();
     } catch (error) {
       this.#logger.warn({ source: this.#options.name, err: error }, 'could not look for tasks of agents');

@@ -73,9 +73,35 @@ describe('asking sources', () => {
     expect(jobs.asked).toEqual([]);
 
     const done = source('upgrade', []);
-    const released = await askSources([jobs.source, done.source], [candidate('a', { drainedBy: 'upgrade' })], context);
+    const released = await askSources([done.source, jobs.source], [candidate('a', { drainedBy: 'upgrade' })], context);
     expect(jobs.asked).toEqual([]);
     expect(released.released).toEqual(['a']);
+  });
+
+  test('a drain keeps no source away that stands before its own: what is wanted of machines is not starved by jobs', async () => {
+    const nothing = source('restart', []);
+    const jobs = source('job', [['a', { kind: 'drain', reason: 'held back' }]]);
+    const held = candidate('a', { drainedBy: 'job' });
+    const kept = await askSources([nothing.source, jobs.source], [held], context);
+    expect(nothing.asked).toEqual([['a']]);
+    expect([kept.drains.get('a')?.source, kept.released]).toEqual(['job', []]);
+
+    const restart = source('restart', [['a', { kind: 'drain', reason: 'to be restarted' }]]);
+    const over = await askSources([restart.source, jobs.source], [held], context);
+    expect(over.drains.get('a')).toEqual({ source: 'restart', reason: 'to be restarted' });
+    expect([jobs.asked.length, over.released]).toEqual([1, []]);
+
+    const forced = source('restart', [gives('a', 'l1')]);
+    const taken = await askSources([forced.source, jobs.source], [held], context);
+    expect(taken.assigned).toHaveLength(1);
+    expect([taken.drains.size, taken.released]).toEqual([0, []]);
+  });
+
+  test('a drain by a source that this server does not have keeps all away', async () => {
+    const jobs = source('job', []);
+    const outcome = await askSources([jobs.source], [candidate('a', { drainedBy: 'elsewhere' })], context);
+    expect(jobs.asked).toEqual([]);
+    expect(outcome.released).toEqual([]);
   });
 
   test('disabled agents and those in downtime are offered to sources that say so alone', async () => {

@@ -7,7 +7,7 @@ export interface Candidate {
   readonly enabled: boolean;
   /** In a scheduled downtime: only sources with `assignsInDowntime` are asked. */
   readonly inDowntime: boolean;
-  /** The source whose drain is on: only that one is asked. */
+  /** The source whose drain is on: that one is asked, and those that stand before it. */
   readonly drainedBy?: string;
 }
 
@@ -33,9 +33,11 @@ export interface AskOutcome {
 }
 
 /**
- * Asks sources in their order. An agent that got an answer is not offered to the sources behind; an agent that a source
- * drains is offered to that source alone, until it answers something else or nothing. A source that throws leaves its
- * agents out of the rest of the round. Attempts for agents that were not asked about are dropped and reported as a
+ * Asks sources in their order. An agent that got an answer is not offered to the sources behind. An agent that a source
+ * drains is offered to no source behind that one, until it answers something else or nothing; those before it are asked all
+ * the same, so that bulk work which drains an agent for itself cannot keep the machine from its upkeep. A drain by one of
+ * them takes the place of the one that was on. A drain by a source that is not among `sources` keeps all away until it
+ * expires. A source that throws leaves its agents out of the rest of the round. Attempts for agents that were not asked about are dropped and reported as a
  * failure of their source. Never rejects; an abort shows as failures.
  */
 export async function askSources(
@@ -49,8 +51,11 @@ export async function askSources(
   const released: string[] = [];
   const failures: { source: string; agents: readonly AgentView[]; error: unknown }[] = [];
 
-  for (const source of sources) {
-    const asked = [...open.values()].filter((candidate) => mayAsk(source, candidate));
+  const placeOf = new Map(sources.map(({ name }, place) => [name, place]));
+  for (const [place, source] of sources.entries()) {
+    const asked = [...open.values()].filter(
+      (candidate) => mayAsk(source, candidate) && place <= lastPlace(candidate, placeOf),
+    );
     if (asked.length === 0) continue;
     const agents = asked.map(({ view }) => view);
     let answers: ReadonlyMap<string, TaskAnswer>;
@@ -87,7 +92,11 @@ export async function askSources(
 }
 
 function mayAsk(source: TaskSource, candidate: Candidate): boolean {
-  if (candidate.drainedBy !== undefined && candidate.drainedBy !== source.name) return false;
   if (!candidate.enabled && source.assignsWhenDisabled !== true) return false;
   return !candidate.inDowntime || source.assignsInDowntime === true;
+}
+
+/** The place of the last source that may be asked about an agent. */
+function lastPlace({ drainedBy }: Candidate, placeOf: ReadonlyMap<string, number>): number {
+  return drainedBy === undefined ? Number.POSITIVE_INFINITY : (placeOf.get(drainedBy) ?? -1);
 }

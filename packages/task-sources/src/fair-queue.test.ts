@@ -4,6 +4,7 @@ import type { AgentView, LeaseDraft, LeaseRequirements } from '@drover/lease-kit
 import { ManualClock } from '@drover/lease-kit/testing';
 import { AgentDescriptionSchema } from '@drover/lease-protocol';
 import { createMemoryStore } from '@drover/lease-store';
+import { endOf } from '@drover/lease-store/testing';
 import { randomUUID } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { createQueueTaskSource, type QueueTaskSourceDeps } from './queue-task-source.ts';
@@ -66,10 +67,10 @@ async function setUp(weightOf?: QueueTaskSourceDeps['weightOf']) {
       store.signals.announce({ kind: 'work', source: 'job' });
     },
     /** Asks for the agent; the names of what it got, or why it is drained. */
-    async ask(coresUsable = 4): Promise<string[] | string> {
+    async ask(coresUsable = 4, agentId = 'a'): Promise<string[] | string> {
       const used = running.reduce((sum, { cores }) => sum + cores, 0);
       const view: AgentView = {
-        agentId: 'a',
+        agentId,
         epoch,
         properties,
         pools: [],
@@ -79,7 +80,7 @@ async function setUp(weightOf?: QueueTaskSourceDeps['weightOf']) {
         idle: running.length === 0,
         payloadTypes: ['x.Work'],
       };
-      const answer = (await source.ask([view], { signal: new AbortController().signal })).get('a');
+      const answer = (await source.ask([view], { signal: new AbortController().signal })).get(agentId);
       if (answer === undefined) return [];
       if (answer.kind === 'drain') return answer.reason;
       return answer.attempts.map(({ leaseId, requirements }) => {
@@ -87,6 +88,17 @@ async function setUp(weightOf?: QueueTaskSourceDeps['weightOf']) {
         running.push({ name, cores: coresOf(requirements), exclusive: requirements.exclusive === true });
         return name;
       });
+    },
+    /** The agent is offered what waits first, and refuses it for good. */
+    async refuse(name: string) {
+      const classes = await store.queue.waitingClasses('job', context);
+      const classIds = classes.map(({ classId }) => classId);
+      const claimed = await store.queue.claim({ source: 'job', classIds, places: [{ agentId: 'a', epoch }] }, context);
+      expect(claimed.map(({ leaseId }) => names.get(leaseId))).toEqual([name]);
+      await store.attempts.record(
+        claimed.map((attempt) => endOf(attempt, 'refused')),
+        context,
+      );
     },
     news: () => store.signals.announce({ kind: 'work', source: 'job' }),
     /** Another agent takes whatever waits first. */
@@ -184,5 +196,36 @@ describe('a queue source', () => {
     await fleet.takenElsewhere();
     await fleet.submit('small');
     expect(await fleet.ask()).toEqual(['small']);
+  });
+
+  test('chooses another agent when the one that it holds back is away', async () => {
+    await using fleet = await setUp();
+    for (let n = 0; n < 3; n += 1) await fleet.submit('small');
+    expect(await fleet.ask()).toHaveLength(3);
+    await fleet.submit('large', { requirements: { resources: { cores: 4 } } });
+    fleet.clock.advance(holdBackAfterMs);
+    fleet.news();
+    expect(await fleet.ask()).toMatch(/held back/);
+    fleet.clock.advance(20_000);
+    expect(await fleet.ask(4, 'b')).toEqual([]);
+    fleet.clock.advance(20_000);
+    expect(await fleet.ask(4, 'b')).toMatch(/held back/);
+  });
+
+  test('does not hold an agent back again and again for a lease that it has refused', async () => {
+    await using fleet = await setUp();
+    for (let n = 0; n < 3; n += 1) await fleet.submit('small');
+    expect(await fleet.ask()).toHaveLength(3);
+    await fleet.submit('large', { requirements: { resources: { cores: 4 } } });
+    await fleet.refuse('large');
+    fleet.clock.advance(holdBackAfterMs);
+    fleet.news();
+    expect(await fleet.ask()).toMatch(/held back/);
+    fleet.running.length = 0;
+    expect(await fleet.ask()).toEqual([]);
+    for (let n = 0; n < 3; n += 1) await fleet.submit('small');
+    expect(await fleet.ask()).toHaveLength(3);
+    fleet.news();
+    expect(await fleet.ask()).toEqual([]);
   });
 });

@@ -213,7 +213,8 @@ class QueueTaskSource {
     attempts: Map<string, AssignedAttempt[]>,
     signal: AbortSignal,
   ): Promise<{ readonly agentId: string; readonly reason: string }[]> {
-    this.#heldBack.choose(classes, places, this.#fit);
+    const nowMs = this.#clock.monotonicMs();
+    this.#heldBack.choose(classes, places, this.#fit, nowMs);
     const kept: { agentId: string; reason: string }[] = [];
     for (const place of places) {
       const { agentId } = place.view;
@@ -222,7 +223,8 @@ class QueueTaskSource {
       if (one === undefined) continue;
       if (place.capacity(one.requirements) > 0) {
         this.#heldBack.release(agentId);
-        await this.#claim({ classIds: [one.classId], agedMs: 0 }, [place], attempts, signal);
+        const claimed = await this.#claim({ classIds: [one.classId], agedMs: 0 }, [place], attempts, signal);
+        if (claimed.length === 0) this.#heldBack.gotNothing(agentId, one.classId, nowMs);
       } else {
         kept.push({ agentId, reason: `held back for a lease that needs ${requirementsText(one.requirements)}` });
       }
