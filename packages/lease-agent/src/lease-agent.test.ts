@@ -514,6 +514,30 @@ describe('the network', () => {
     expect(outputOf(await server.ended(attempt))).toBe('x');
   });
 
+  test('a session that the server does not know any more costs no byte of a log, and no secret', async () => {
+    const attempt = offer('x');
+    server.secrets.set(attempt.leaseId, { token: 'hunter2hunter2' });
+    const client = server.client();
+    // A server that was started anew: calls of their own find out before the link does.
+    let forgotten = 4;
+    const unknown = () => {
+      if ((forgotten -= 1) >= 0) throw new DroverError({ code: 'SESSION_UNKNOWN', advice: 'not-found', message: 'new' });
+    };
+    const handler = echoHandler(async (_payload, context) => {
+      await context.log('out').write('one line\n');
+      return completed((await context.secrets()).get('token') ?? 'nothing');
+    });
+    const forgetful: LeaseAgentDeps['client'] = {
+      ...client,
+      appendLog: async (request, signal) => (unknown(), client.appendLog(request, signal)),
+      fetchSecrets: async (request, signal) => (unknown(), client.fetchSecrets(request, signal)),
+    };
+    await startAgent([handler], {}, { client: forgetful });
+    expect(outputOf(await server.ended(attempt))).toBe('hunter2hunter2');
+    expect(server.logText(attempt, 'out')).toBe('one line\n');
+    expect(forgotten).toBeLessThan(0);
+  });
+
   test('an attempt whose type says so is stopped when the server is out of reach', async () => {
     server.close();
     server = new MemoryLeaseServer({ heartbeatMs: 100, sessionTimeoutMs: 1_000 });

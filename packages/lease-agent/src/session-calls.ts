@@ -45,8 +45,11 @@ export class SessionCalls {
     try {
       return await call(session);
     } catch (error) {
-      // What is said to an old session says nothing about the attempt.
-      if (session === this.#session || !isDroverError(error)) throw error;
+      if (!isDroverError(error)) throw error;
+      // What is said to an old session says nothing about the attempt. A server that does not know the session, or knows of a
+      // newer one, may say so here before the link does: the agent then opens another, or ends.
+      const isOld = session !== this.#session || error.code === 'SESSION_UNKNOWN' || error.advice === 'fenced';
+      if (!isOld) throw error;
       throw new DroverError({ code: error.code, advice: 'unavailable', message: error.message, cause: error });
     }
   }

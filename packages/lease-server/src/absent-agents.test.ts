@@ -143,15 +143,15 @@ test('a restart takes the place of a drain by jobs, and nothing of either is lef
   const sources = [answering('restart', asked, () => restart), answering('job', asked, () => job)];
   const agent = await bench.agent(await bench.server({}, { sources }), { agentId: 'agent-0' });
   const drainOf = async () => (await bench.store.sessions.agent('agent-0', context)).drain?.source;
-  const changeOf = (cores: number): void => {
+  const changeOf = (cores: bigint): void => {
     agent.resourcesUsedElsewhere = { cores };
     agent.report();
   };
   await bench.until(async () => (await drainOf()) === 'job');
   restart = drain('kernel update');
-  changeOf(1);
+  changeOf(1n);
   await bench.until(async () => (await drainOf()) === 'restart');
   restart = job = undefined;
-  changeOf(2);
+  changeOf(2n);
   await bench.until(async () => (await drainOf()) === undefined);
 });
