@@ -521,7 +521,8 @@ describe('the network', () => {
     // A server that was started anew: calls of their own find out before the link does.
     let forgotten = 4;
     const unknown = () => {
-      if ((forgotten -= 1) >= 0) throw new DroverError({ code: 'SESSION_UNKNOWN', advice: 'not-found', message: 'new' });
+      if ((forgotten -= 1) >= 0)
+        throw new DroverError({ code: 'SESSION_UNKNOWN', advice: 'not-found', message: 'new' });
     };
     const handler = echoHandler(async (_payload, context) => {
       await context.log('out').write('one line\n');

@@ -220,8 +220,8 @@ export class AssignmentLoop {
     if (generation === this.#generation) {
       for (const session of sessions) {
         if (busy.has(session) || failed.has(session) || this.#wanted.has(session) || !session.takesWork) continue;
-          const { policy, drain } = session;
-          if (worksFor(policy) && policy.downtime === undefined && drain === undefined) this.#hungry.add(session);
+        const { policy, drain } = session;
+        if (worksFor(policy) && policy.downtime === undefined && drain === undefined) this.#hungry.add(session);
       }
     }
     if (failed.size > 0) this.#deps.doubt([...failed]);

@@ -84,7 +84,8 @@ export class HeldBack {
       const held = this.#byAgent.get(view.agentId);
       if (held !== undefined) held.seenMs = nowMs;
     }
-    for (const [agentId, { seenMs }] of this.#byAgent) if (nowMs - seenMs > missingAfterMs) this.#byAgent.delete(agentId);
+    for (const [agentId, { seenMs }] of this.#byAgent)
+      if (nowMs - seenMs > missingAfterMs) this.#byAgent.delete(agentId);
   }
 
   #isInVain(agentId: string, classId: number, nowMs: number): boolean {

@@ -63,8 +63,6 @@ export class OpenTasks {
 
   /** True if a place that still lasts should have been asked for again. */
   hasLatePlace(nowMs: number, renewMs: number): boolean {
-    return this.#byAgent
-      .values()
-      .some(({ drainUntilMs }) => drainUntilMs > nowMs && drainUntilMs - renewMs <= nowMs);
+    return this.#byAgent.values().some(({ drainUntilMs }) => drainUntilMs > nowMs && drainUntilMs - renewMs <= nowMs);
   }
 }
