@@ -9,13 +9,19 @@ import { bootstrapVerifier, developmentVerifier, strangerVerifier } from './call
 import { checkCredentials, checkDevelopment } from './server-access.ts';
 import { serverConfig } from './server-config.ts';
 
-async function enter(verifier: CredentialVerifier, header: Record<string, string>, service?: string) {
+async function enter(
+  verifier: CredentialVerifier,
+  header: Record<string, string>,
+  service?: string,
+  authority = '127.0.0.1:7613',
+) {
   const gate = createAccessGate({ table: rpcTable, verifiers: [verifier, strangerVerifier()] });
   const values = createContextValues();
   const principal = await gate.enter({
     service: service ?? 'drover.control.v1.JobService',
     method: service === undefined ? 'GetJob' : 'OpenSession',
     header: new Headers(header),
+    authority,
     peer: { remoteAddress: '127.0.0.1', encrypted: false },
     signal: new AbortController().signal,
     values,
@@ -52,6 +58,32 @@ describe('who calls', () => {
       await expect(enter(developmentVerifier(), { authorization, 'drover-user': 'ann' })).rejects.toMatchObject({
         code: 'PRINCIPAL_UNKNOWN',
       });
+    },
+  );
+});
+
+describe('development mode and browsers of this machine', () => {
+  const verifier = developmentVerifier();
+  test.each(['127.0.0.1:7613', 'localhost', 'localhost:80', '[::1]:7613'])(
+    'a call to %s is let in',
+    async (authority) => {
+      expect(await enter(verifier, {}, undefined, authority)).toMatchObject({ role: 'admin' });
+      expect(await enter(verifier, { origin: `http://${authority}` }, undefined, authority)).toMatchObject({
+        role: 'admin',
+      });
+    },
+  );
+  // A name of the attacker that leads to 127.0.0.1 makes his page and this server one origin.
+  test.each(['rebound.example:7613', '127.0.0.1.example:7613', 'localhost.example', '', 'user@evil.example'])(
+    'a call to %j is refused',
+    async (authority) => {
+      await expect(enter(verifier, {}, undefined, authority)).rejects.toMatchObject({ code: 'ORIGIN_REFUSED' });
+    },
+  );
+  test.each(['https://evil.example', 'null', 'http://127.0.0.1.evil.example'])(
+    'a call of a page of %s is refused',
+    async (origin) => {
+      await expect(enter(verifier, { origin })).rejects.toMatchObject({ code: 'ORIGIN_REFUSED' });
     },
   );
 });

@@ -1,4 +1,5 @@
 import { bearerOf, principalUnknown, type ArrivingCall, type Caller, type CredentialVerifier } from '@drover/access';
+import { isLoopback } from '@drover/app-config';
 import { DroverError } from '@drover/lease-kit';
 import { LeaseService } from '@drover/lease-protocol';
 import { createHash, timingSafeEqual } from 'node:crypto';
@@ -10,13 +11,32 @@ export const userHeader = 'drover-user';
 
 /**
  * Development mode: whoever reaches the server, which listens on loopback alone, is an administrator by the name that he
- * gives (`local` if none), or the agent that it names. Who shows a credential means to be somebody: one that is not right
- * is refused here as everywhere.
+ * gives (`local` if none), or the agent that it names. A browser of this machine reaches it too, on behalf of any page: a call
+ * that came for another name than one of loopback (as after DNS rebinding), or from a page of another machine, throws
+ * `ORIGIN_REFUSED`. Who shows a credential means to be somebody: one that is not right is refused here as everywhere.
  */
 export function developmentVerifier(): CredentialVerifier {
   return {
-    verify: (call) => (call.header.get('authorization') === null ? selfNamed(call, 'local', 'development') : undefined),
+    verify(call) {
+      if (call.header.get('authorization') !== null) return undefined;
+      const origin = call.header.get('origin');
+      const places = [`http://${call.authority ?? ''}`, ...(origin === null ? [] : [origin])];
+      const strange = places.find((place) => !isOnLoopback(place));
+      if (strange !== undefined) {
+        throw new DroverError({
+          code: 'ORIGIN_REFUSED',
+          advice: 'denied',
+          message: `access.development answers calls to loopback from this machine alone; this one is of ${JSON.stringify(strange.slice(0, 200))}`,
+        });
+      }
+      return selfNamed(call, 'local', 'development');
+    },
   };
+}
+
+function isOnLoopback(place: string): boolean {
+  const url = URL.parse(place);
+  return url !== null && isLoopback(url.hostname);
 }
 
 /**

@@ -30,6 +30,7 @@ import {
   LeaseServerToken,
   LoggerToken,
   PolicyToken,
+  ReservedPayloadsToken,
   SecretsToken,
   StoreToken,
 } from './tokens.ts';
@@ -70,6 +71,11 @@ export function composeServer(config: ServerConfig, parts: ServerParts): Depende
     agentTask ? [[source.name, agentTask] as const] : [],
   );
   container.register(AgentTaskKindsToken, { useValue: new Map(kinds) });
+  // What an operator wants of agents must not come in by the door of those who may only submit.
+  const reserved = parts.leaseTypes.flatMap(({ agentTask, reserved: more = [] }) =>
+    agentTask ? [agentTask.payloadType, ...more] : more,
+  );
+  container.register(ReservedPayloadsToken, { useValue: new Set(reserved) });
 
   container.register(LeaseServerToken, { useFactory: instanceCachingFactory((c) => leaseServerFrom(c, config)) });
   return container;
@@ -129,6 +135,7 @@ export function createServerHost(
         registerControlService(router, {
           store,
           planners: container.resolveAll<JobPlanner>(JobPlanner),
+          reserved: container.resolve(ReservedPayloadsToken),
           policy: container.resolve(PolicyToken),
           placement: server.placement,
           blobs: content,

@@ -19,3 +19,5 @@ export const AgentTaskKindsToken: InjectionToken<ReadonlyMap<string, AgentTaskKi
   '@drover/server/AgentTaskKinds',
 );
 export const SecretsToken: InjectionToken<SecretSealer> = Symbol.for('@drover/server/SecretSealer');
+/** Type names of payloads that nobody may submit. */
+export const ReservedPayloadsToken: InjectionToken<ReadonlySet<string>> = Symbol.for('@drover/server/ReservedPayloads');

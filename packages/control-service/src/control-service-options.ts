@@ -40,6 +40,8 @@ export interface ControlServiceDeps {
   };
   /** One for each payload type that is planned. */
   readonly planners: readonly JobPlanner[];
+  /** Type names of payloads that nobody may submit: only the server's own sources make leases of them. Default: none. */
+  readonly reserved?: ReadonlySet<string>;
   /** On whose behalf a call is made; throws a DroverError with advice `denied` for a caller that is nobody. */
   readonly principalOf: (context: HandlerContext) => Principal;
   /**

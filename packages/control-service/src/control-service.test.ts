@@ -3,12 +3,12 @@ import { create, toBinary } from '@bufbuild/protobuf';
 import { AnySchema, StringValueSchema, anyPack, type Any } from '@bufbuild/protobuf/wkt';
 import { createClient, createRouterTransport } from '@connectrpc/connect';
 import { FleetService, JobService, JobState, LeaseState, type JobStatus } from '@drover/control-api';
-import { createMemoryContentStore } from '@drover/content-store';
+import { createMemoryContentStore, digestOfBytes } from '@drover/content-store';
 import { DroverError, type AssignedAttempt, type JobPlanner, type LeaseDraft, type Principal } from '@drover/lease-kit';
 import { AgentDescriptionSchema } from '@drover/lease-protocol';
 import { createMemoryStore, type AttemptOutcome, type SessionRef } from '@drover/lease-store';
 import { droverErrorFromConnect } from '@drover/rpc-errors';
-import { referencedDigest } from '@drover/task-sources';
+import { payloadReference, referencedDigest } from '@drover/task-sources';
 import { describe, expect, test } from 'vitest';
 import type { ControlServiceDeps, ControlServiceOptions } from './control-service-options.ts';
 import { registerControlService } from './control-service.ts';
@@ -144,6 +144,19 @@ describe('submitting', () => {
     expect(await code(jobs.submitJobs({ jobs: [{ ...one, name: 'x'.repeat(257) }] }))).toBe('INVALID_JOB_NAME');
     expect(await code(jobs.submitJobs({ jobs: [{ ...one, requestId: 'x'.repeat(129) }] }))).toBe('INVALID_REQUEST_ID');
     expect(await code(jobs.submitJobs({ jobs: [{ payload: words('w '.repeat(1_001)) }] }))).toBe('TOO_MANY_LEASES');
+    expect((await jobs.listJobs({})).jobs).toEqual([]);
+  });
+
+  test('refuses what only the server makes leases of, also behind a reference', async () => {
+    const { jobs } = setUp({ reserved: new Set(['x.Shutdown']) });
+    const submit = (typeUrl: string, value: Uint8Array<ArrayBuffer> = new Uint8Array(3)) =>
+      code(jobs.submitJobs({ jobs: [{ payload: create(AnySchema, { typeUrl, value }) }] }));
+    expect(await submit('type.googleapis.com/x.Shutdown')).toBe('PAYLOAD_RESERVED');
+    expect(await submit('x.Shutdown')).toBe('PAYLOAD_RESERVED');
+    // What it leads to would be unpacked as what it is, whatever it was matched as.
+    const inside = create(AnySchema, { typeUrl: 'type.googleapis.com/x.Shutdown', value: new Uint8Array(3) });
+    const { typeUrl, value } = payloadReference('x.Work', digestOfBytes(toBinary(AnySchema, inside)));
+    expect(await submit(typeUrl, new Uint8Array(value))).toBe('PAYLOAD_INVALID');
     expect((await jobs.listJobs({})).jobs).toEqual([]);
   });
 

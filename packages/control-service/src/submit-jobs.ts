@@ -3,6 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { JobSubmission } from '@drover/control-api';
 import {
+  DroverError,
   isDroverError,
   silentLogger,
   systemClock,
@@ -17,7 +18,7 @@ import {
 } from '@drover/lease-kit';
 import { checkRequirements } from '@drover/lease-matching';
 import type { JobDraft, StoreContext, SubmittedJob } from '@drover/lease-store';
-import { leasePinOwner, payloadPinMs, withReferencedPayload } from '@drover/task-sources';
+import { isPayloadReference, leasePinOwner, payloadPinMs, withReferencedPayload } from '@drover/task-sources';
 import { checkSubmits } from './call-scope.ts';
 import type { ControlServiceDeps, ControlServiceOptions } from './control-service-options.ts';
 import { inputInvalid } from './input-errors.ts';
@@ -40,7 +41,7 @@ const unplanned: Pick<PlannedLease, 'runLimitMs' | 'cancelGraceMs' | 'retry'> = 
 /** What a submitter works with; as in the deps of the service. */
 export type JobSubmitterDeps = Pick<
   ControlServiceDeps,
-  'planners' | 'placement' | 'blobs' | 'secrets' | 'clock' | 'logger'
+  'planners' | 'reserved' | 'placement' | 'blobs' | 'secrets' | 'clock' | 'logger'
 > & {
   readonly store: Pick<ControlServiceDeps['store'], 'jobs' | 'signals'>;
 };
@@ -165,6 +166,7 @@ class BatchingJobSubmitter implements JobSubmitter {
     if (payload === undefined || payloadTypeOf(payload) === '') {
       throw inputInvalid('PAYLOAD_MISSING', `${where}.payload`, 'it is missing or has no type', 'a packed message');
     }
+    checkSubmittable(payload, where, this.#deps.reserved);
     if (name.length > nameLengthMax) {
       throw inputInvalid('INVALID_JOB_NAME', `${where}.name`, `${name.length} characters`, `at most ${nameLengthMax}`);
     }
@@ -238,6 +240,22 @@ class BatchingJobSubmitter implements JobSubmitter {
   #logUnpin(owner: string, error: unknown): void {
     this.#logger.warn({ err: error, owner }, 'blobs of a submission stay pinned until they expire');
   }
+}
+
+/** Throws PAYLOAD_RESERVED, and PAYLOAD_INVALID for what only servers write. */
+function checkSubmittable(payload: Any, where: string, reserved: ReadonlySet<string> | undefined): void {
+  // A reference says by itself what type it is of; what it leads to could be of another.
+  if (isPayloadReference(payload)) {
+    throw inputInvalid('PAYLOAD_INVALID', `${where}.payload`, 'it is a reference', 'the message itself');
+  }
+  const type = payloadTypeOf(payload);
+  if (reserved?.has(type) !== true) return;
+  throw new DroverError({
+    code: 'PAYLOAD_RESERVED',
+    advice: 'denied',
+    message: `${where}.payload: a ${type} is no job: the server makes it of agents when an operator wants it ("drover agents").`,
+    details: { where: `${where}.payload`, type },
+  });
 }
 
 function repeatedPins(

@@ -33,10 +33,12 @@ export interface AgentTaskKind {
 /** What a lease type brings to a server. It is disposed of, if it can be, after the server has stopped. */
 export interface ServerContribution extends Partial<AsyncDisposable> {
   readonly source: TaskSource;
-  /** Absent: a submitted message of the lease type is one lease, as it is. */
+  /** Absent: a submitted message of the lease type is one lease, as it is, unless {@link reserved} or {@link agentTask} names it. */
   readonly planner?: JobPlanner;
-  /** What may be wanted of agents under the source's name. Absent: nothing. */
+  /** What may be wanted of agents under the source's name; its message cannot be submitted as a job. Absent: nothing. */
   readonly agentTask?: AgentTaskKind;
+  /** Type names of further messages that only the source makes leases of: whoever submits one is refused. Default: none. */
+  readonly reserved?: readonly string[];
 }
 
 /** What a lease type brings to an agent. It is disposed of, if it can be, after the agent has stopped. */

@@ -26,6 +26,7 @@ export {
   leasePinOwner,
   payloadPinMs,
   payloadReference,
+  isPayloadReference,
   referencedDigest,
   resolvePayload,
   withReferencedPayload,

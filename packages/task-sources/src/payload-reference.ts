@@ -2,10 +2,13 @@ import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { AnySchema, type Any } from '@bufbuild/protobuf/wkt';
 import { BlobDigestSchema } from '@drover/lease-protocol';
 import { digestFromWire, digestOfBytes, digestToWire, type ContentStore, type Digest } from '@drover/content-store';
-import { payloadTypeOf, type LeaseDraft } from '@drover/lease-kit';
+import { DroverError, payloadTypeOf, type LeaseDraft } from '@drover/lease-kit';
 
 /** Payloads above this many bytes leave the lease's row for the content store: 64 KiB. */
 export const inlinePayloadBytesMax = 64 * 1024;
+
+/** No message that crosses the wire is larger. */
+const referencedBytesMax = 64 * 1024 * 1024;
 
 /** How long a blob stays pinned for a lease whose end nobody unpinned: 90 days. */
 export const payloadPinMs = 90 * 24 * 3_600_000;
@@ -25,9 +28,14 @@ export function payloadReference(payloadType: string, digest: Digest): Any {
   });
 }
 
+/** True for an Any that stands for another one: only servers write those, so that one from elsewhere is to be refused. */
+export function isPayloadReference(payload: Pick<Any, 'typeUrl'>): boolean {
+  return payload.typeUrl.startsWith(referencePrefix);
+}
+
 /** The digest that an Any stands for, or undefined for one that holds its message itself. */
 export function referencedDigest(payload: Any): Digest | undefined {
-  if (!payload.typeUrl.startsWith(referencePrefix)) return undefined;
+  if (!isPayloadReference(payload)) return undefined;
   return digestFromWire(fromBinary(BlobDigestSchema, payload.value));
 }
 
@@ -47,7 +55,10 @@ export async function withReferencedPayload<Draft extends Pick<LeaseDraft, 'payl
   return { draft: { ...draft, payload: payloadReference(payloadTypeOf(draft.payload), digest) }, digest };
 }
 
-/** The Any that a reference stands for; one that is no reference stays itself. Throws what the content store throws. */
+/**
+ * The Any that a reference stands for; one that is no reference stays itself. Throws `PAYLOAD_REFERENCE_INVALID` for one that
+ * is too large or of another type than the reference says, and what the content store throws.
+ */
 export async function resolvePayload(
   payload: Any,
   blobs: Pick<ContentStore, 'read'>,
@@ -55,13 +66,25 @@ export async function resolvePayload(
 ): Promise<Any> {
   const digest = referencedDigest(payload);
   if (digest === undefined) return payload;
+  // An agent may have said it, of an output.
+  if (digest.sizeBytes > referencedBytesMax) throw referenceInvalid(`${digest.sizeBytes} bytes`);
   const bytes = new Uint8Array(digest.sizeBytes);
   let size = 0;
   for await (const chunk of blobs.read(digest, signal === undefined ? {} : { signal })) {
     bytes.set(chunk, size);
     size += chunk.byteLength;
   }
-  return fromBinary(AnySchema, bytes);
+  const resolved = fromBinary(AnySchema, bytes);
+  if (payloadTypeOf(resolved) !== payloadTypeOf(payload)) throw referenceInvalid('another type than it says');
+  return resolved;
+}
+
+function referenceInvalid(problem: string): DroverError {
+  return new DroverError({
+    code: 'PAYLOAD_REFERENCE_INVALID',
+    advice: 'fix-input',
+    message: `the reference leads to ${problem}; allowed: a message of its own type of at most ${referencedBytesMax} bytes`,
+  });
 }
 
 /** Who pins the blobs that a lease's payload needs. */

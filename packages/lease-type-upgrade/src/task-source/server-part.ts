@@ -24,6 +24,11 @@ export const serverPart = defineServerPart({
     const conductor = new RolloutConductor({ store: deps, blobs, clock, logger });
     const source = createUpgradeTaskSource({ ...deps, settled: () => conductor.wake() });
     conductor.start();
-    return { source, [Symbol.asyncDispose]: () => conductor[Symbol.asyncDispose]() };
+    return {
+      source,
+      // Whoever may submit jobs must not choose what agents run: that is the roll-outs' alone.
+      reserved: [upgradeLeaseType.payload.typeName],
+      [Symbol.asyncDispose]: () => conductor[Symbol.asyncDispose](),
+    };
   },
 });
