@@ -33,6 +33,7 @@ test('who may submit jobs cannot restart, switch off or upgrade machines by a jo
   const collaborators = (): ServerCollaborators => ({
     ...store,
     weightOf: () => 1,
+    poolsOf: () => [],
     blobs: content,
     clock: systemClock,
     logger,
@@ -63,5 +64,5 @@ test('who may submit jobs cannot restart, switch off or upgrade machines by a jo
     );
   }
   const reserved = 'PAYLOAD_RESERVED';
-  expect(codes).toEqual({ shutdown: reserved, restart: reserved, upgrade: reserved, job: 'taken' });
+  expect(codes).toEqual({ shutdown: reserved, restart: reserved, upgrade: reserved, conform: reserved, job: 'taken' });
 });

@@ -51,6 +51,8 @@ export const serverPart = defineServerPart({
           });
         },
       },
+      // The lease names what is synced and removed, which is not for whoever submits jobs to say.
+      reserved: [conformLeaseType.payload.typeName],
       [Symbol.asyncDispose]: () => keeper[Symbol.asyncDispose](),
     };
   },
