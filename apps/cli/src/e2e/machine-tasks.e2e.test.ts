@@ -121,6 +121,40 @@ test('a forced restart ends what runs as lost, which is tried again; a killed ag
   expect(killed.bootId()).not.toBe(before[1]);
 });
 
+test('a server that is killed while machines are away: the next one takes back who comes, and gives up who does not', async () => {
+  await using fleet = await TestFleet.create();
+  const flags = ['--sessions-timeout=2s', '--sessions-takeover-grace=2s'];
+  const killed = await fleet.server({ flags });
+  const [late, never] = await Promise.all([
+    startMachine(fleet, killed, { id: 'late', comesBack: 'late' }),
+    startMachine(fleet, killed, { id: 'never', comesBack: 'never' }),
+  ]);
+  const before = late.bootId();
+  const restart = (agentId: string, seconds: bigint) =>
+    killed.client.agentTasks.requestAgentTasks({
+      source: 'restart',
+      agents: { agentIds: [agentId] },
+      payload: anyPack(RestartSchema, create(RestartSchema, { backWithin: { seconds } })),
+    });
+  await Promise.all([restart('late', 600n), restart('never', 4n)]);
+  await Promise.all([late.down(), never.down()]);
+  await killed.process.kill();
+
+  const server = await fleet.server({ flags, port: killed.port });
+  const taskOf = async (agentId: string) => (await tasksOf(server)).find((task) => task.agentId === agentId);
+  await until(async () => expect(await taskOf('never')).toMatchObject({ state: AgentTaskState.ENDED }));
+  expect((await taskOf('never'))!.last).toMatchObject({
+    succeeded: false,
+    outcome: Outcome.FAILED,
+    reason: { code: 'AGENT_NEVER_RETURNED' },
+  });
+  expect(await taskOf('late')).toMatchObject({ state: AgentTaskState.CARRIED });
+  late.power();
+  await until(async () => expect(await taskOf('late')).toMatchObject({ state: AgentTaskState.ENDED }));
+  expect((await taskOf('late'))!.last).toMatchObject({ succeeded: true, outcome: Outcome.COMPLETED });
+  expect(late.bootId()).not.toBe(before);
+});
+
 test('what is wanted of machines ends as it came out: never back, same boot id, failed command, off, not off', async () => {
   await using fleet = await TestFleet.create();
   const server = await fleet.server({ flags: ['--sessions-timeout=2s'] });

@@ -1,12 +1,13 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { existsSync, watch, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /**
  * A process that plays a machine: it runs an agent, draws a boot id at every start, restarts at SIGUSR1 and switches itself
  * off at SIGUSR2. How it comes back is its first argument: `new` boot id, `cut` (the same without a polite signal), `same` boot
- * id, or `never`. Then a folder for its pid and its boot id, and the arguments of the agent.
+ * id, `late` (with a new one, when the file `power` is in its folder), or `never`. Then a folder for its pid, its boot id and
+ * the file `down`, which says that it went down, and the arguments of the agent.
  */
 const [comesBack = 'new', dir = '', ...args] = process.argv.slice(2);
 const main = join(import.meta.dirname, '../main.ts');
@@ -34,10 +35,27 @@ async function goDown(): Promise<void> {
   const impatient = setTimeout(() => child.kill('SIGKILL'), 3_000);
   await exited;
   clearTimeout(impatient);
+  if (isOn) writeFileSync(join(dir, 'down'), '');
+}
+
+/** Resolves when somebody switches the machine on again. */
+function power(): Promise<void> {
+  const file = join(dir, 'power');
+  return new Promise((resolve) => {
+    const watcher = watch(dir);
+    const look = (): void => {
+      if (!existsSync(file)) return;
+      watcher.close();
+      resolve();
+    };
+    watcher.on('change', look);
+    look();
+  });
 }
 
 process.on('SIGUSR1', () => {
-  void goDown().then(() => {
+  void goDown().then(async () => {
+    if (comesBack === 'late') await power();
     if (isOn && comesBack !== 'never') boot(comesBack !== 'same');
   });
 });

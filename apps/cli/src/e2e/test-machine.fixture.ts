@@ -7,8 +7,8 @@ import { until, type ServerProcess, type TestFleet } from './test-fleet.fixture.
 /** What a machine is like. */
 export interface TestMachineOptions {
   readonly id: string;
-  /** How it comes back after it went down. Default: with a new boot id, and not at all after a shutdown. */
-  readonly comesBack?: 'new' | 'cut' | 'same' | 'never';
+  /** How it comes back after it went down. Default: with a new boot id, and not at all after a shutdown. `late`: see `power`. */
+  readonly comesBack?: 'new' | 'cut' | 'same' | 'late' | 'never';
   /** Lines of shell in place of the machine's own commands. */
   readonly restart?: string;
   readonly shutdown?: string;
@@ -21,6 +21,10 @@ export interface TestMachineOptions {
 export interface TestMachine {
   readonly process: DroverProcess;
   bootId(): string;
+  /** Resolves when it has gone down. */
+  down(): Promise<void>;
+  /** Lets one that comes back late do so. */
+  power(): void;
 }
 
 /** Switches a machine on; resolves when its agent has a session. */
@@ -62,5 +66,10 @@ export async function startMachine(
     const { agents } = await server.client.fleet.listAgents({});
     expect(agents.find(({ agentId }) => agentId === id)?.online).toBe(true);
   });
-  return { process, bootId: () => readFileSync(join(dir, 'boot-id'), 'utf8').trim() };
+  return {
+    process,
+    bootId: () => readFileSync(join(dir, 'boot-id'), 'utf8').trim(),
+    down: () => fleet.made(join(`machine-${id}`, 'down')),
+    power: () => writeFileSync(join(dir, 'power'), ''),
+  };
 }
