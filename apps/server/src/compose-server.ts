@@ -9,7 +9,14 @@ import {
   registerWorkspaceService,
 } from '@drover/control-service';
 import { registerEnrolmentAdminService, registerEnrolmentService } from '@drover/enrolment';
-import { JobPlanner, payloadTypeOf, TaskSource, type Logger, type ServerContribution } from '@drover/lease-kit';
+import {
+  JobPlanner,
+  payloadTypeOf,
+  TaskSource,
+  type Logger,
+  type Meter,
+  type ServerContribution,
+} from '@drover/lease-kit';
 import { agentActsForItself, createLeaseServer, type LeaseServer } from '@drover/lease-server';
 import type { SecretSealer } from '@drover/lease-secrets';
 import type { DroverStore } from '@drover/lease-store';
@@ -29,6 +36,7 @@ import {
   EnrolmentToken,
   LeaseServerToken,
   LoggerToken,
+  MeterToken,
   PolicyToken,
   ReservedPayloadsToken,
   SecretsToken,
@@ -48,6 +56,8 @@ export interface ServerParts {
   readonly secrets?: SecretSealer | undefined;
   /** What the lease types bring, in the order in which their sources are asked. */
   readonly leaseTypes: readonly ServerContribution[];
+  /** Absent: nothing is measured. */
+  readonly meter?: Meter | undefined;
 }
 
 /**
@@ -60,6 +70,7 @@ export function composeServer(config: ServerConfig, parts: ServerParts): Depende
   container.register(ContentToken, { useValue: parts.content });
   container.register(LoggerToken, { useValue: parts.logger });
   if (parts.secrets !== undefined) container.register(SecretsToken, { useValue: parts.secrets });
+  if (parts.meter !== undefined) container.register(MeterToken, { useValue: parts.meter });
   container.register(PolicyToken, { useValue: parts.policy });
   container.register(EnrolmentToken, { useValue: parts.enrolment });
 
@@ -95,6 +106,7 @@ function leaseServerFrom(c: DependencyContainer, config: ServerConfig): LeaseSer
       judge: (output) => planners.find(({ outputType }) => outputType === payloadTypeOf(output))?.succeeded(output),
       blobs: c.resolve(ContentToken),
       ...secretsOf(c),
+      ...meterOf(c),
       logger: c.resolve(LoggerToken),
     },
   );
@@ -102,6 +114,10 @@ function leaseServerFrom(c: DependencyContainer, config: ServerConfig): LeaseSer
 
 function secretsOf(c: DependencyContainer): { readonly secrets?: SecretSealer } {
   return c.isRegistered(SecretsToken) ? { secrets: c.resolve(SecretsToken) } : {};
+}
+
+function meterOf(c: DependencyContainer): { readonly meter?: Meter } {
+  return c.isRegistered(MeterToken) ? { meter: c.resolve(MeterToken) } : {};
 }
 
 /** The one port of a server: leases for agents, control for people, blobs for both. */
@@ -130,6 +146,7 @@ export function createServerHost(
         return { ready: server.status().ready };
       },
       logger,
+      ...meterOf(container),
       routes(router) {
         registerLeaseService(router, { endpoint: server.endpoint, principalOf });
         registerControlService(router, {
@@ -140,6 +157,7 @@ export function createServerHost(
           placement: server.placement,
           blobs: content,
           ...secretsOf(container),
+          ...meterOf(container),
           principalOf,
           logger,
         });

@@ -2,6 +2,7 @@ import { createDiskContentStore } from '@drover/content-store-disk';
 import { createFleetPolicy } from '@drover/fleet-policy';
 import { systemClock, type Logger, type Principal } from '@drover/lease-kit';
 import { loadTls, watchTls } from '@drover/rpc-host';
+import { measuredStore } from '@drover/lease-store';
 import { createLeaseTypes } from '@drover/lease-type-loader';
 import { agentTraits } from '@drover/task-sources';
 import { join } from 'node:path';
@@ -12,6 +13,7 @@ import { openSecretSealer } from './secret-keys.ts';
 import { checkCredentials, checkDevelopment, createServerAccess } from './server-access.ts';
 import type { ServerConfig } from './server-config.ts';
 import { createServerEnrolment } from './server-enrolment.ts';
+import { createServerMetrics } from './server-metrics.ts';
 import { serverTlsFiles } from './server-tls.ts';
 import { serverParts, type ServerCollaborators } from './server-parts.ts';
 import { LeaseServerToken } from './tokens.ts';
@@ -53,7 +55,11 @@ export async function runServer(
   const content = started.use(
     await createDiskContentStore({ directory: contentDir, sizeBytesMax: config.content.size_max }),
   );
-  const { store, embedded } = started.use(await openStore(config, logger, signal));
+  const metrics = await createServerMetrics(config, logger);
+  if (metrics !== undefined) started.use(metrics);
+  const opened = started.use(await openStore(config, logger, signal));
+  const { embedded } = opened;
+  const store = metrics === undefined ? opened.store : measuredStore(opened.store, metrics.meter);
   await checkCredentials(config, store, signal);
   const enrolment = started.use(createServerEnrolment(config, { store, logger }));
   const access = started.use(createServerAccess(config, { store, logger, verifiers: [enrolment.verifier] }));
@@ -89,6 +95,7 @@ export async function runServer(
     enrolment,
     secrets,
     leaseTypes: leaseTypes.contributions,
+    meter: metrics?.meter,
   });
   extend?.(container);
   const server = started.use(container.resolve(LeaseServerToken));
@@ -98,6 +105,7 @@ export async function runServer(
   enrolment.admission.start(server);
   await server.start();
   await host.start({ signal });
+  await metrics?.start();
   logger.info({ url: host.url, dataDir: embedded?.dataDir, contentDir }, 'the server is listening');
 
   const tlsWatch = tlsFiles === undefined ? undefined : started.use(watchTls(tlsFiles, host, { logger }));
@@ -116,7 +124,7 @@ export async function runServer(
     url: host.url,
     dataDir: embedded?.dataDir,
     failed: failed.promise,
-    reload: () => tlsWatch?.reload() ?? Promise.resolve(),
+    reload: async () => void (await Promise.all([tlsWatch?.reload(), metrics?.reload()])),
     stop,
     [Symbol.asyncDispose]: () => stop(0),
   };

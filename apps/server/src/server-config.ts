@@ -117,6 +117,21 @@ export const serverConfig = defineAppConfig({
           ),
       })
       .prefault({}),
+    metrics: z
+      .strictObject({
+        host: z.string().default('127.0.0.1').describe('Address on which metrics are served, to whoever can connect.'),
+        port: z
+          .int()
+          .min(0)
+          .max(65_535)
+          .optional()
+          .describe('TCP port of GET /metrics, for Prometheus; 0 lets the system choose. Absent: none are kept.'),
+        plaintext: z
+          .boolean()
+          .default(false)
+          .describe('Other machines may read them without TLS. Otherwise they need listen.tls_cert.'),
+      })
+      .prefault({}),
     sessions: z
       .strictObject({
         heartbeat: duration().default(20_000).describe('How long an agent may be silent before it sends a heartbeat.'),

@@ -2,7 +2,7 @@ import type { SecretSealer } from '@drover/lease-secrets';
 import type { InjectionToken } from 'tsyringe';
 import type { LocalContentStore } from '@drover/content-store';
 import type { LiveFleetPolicy } from '@drover/fleet-policy';
-import type { AgentTaskKind, Logger } from '@drover/lease-kit';
+import type { AgentTaskKind, Logger, Meter } from '@drover/lease-kit';
 import type { LeaseServer } from '@drover/lease-server';
 import type { DroverStore } from '@drover/lease-store';
 import type { ServerEnrolment } from './server-enrolment.ts';
@@ -11,6 +11,8 @@ import type { ServerEnrolment } from './server-enrolment.ts';
 export const StoreToken: InjectionToken<DroverStore> = Symbol.for('@drover/server/DroverStore');
 export const ContentToken: InjectionToken<LocalContentStore> = Symbol.for('@drover/server/ContentStore');
 export const LoggerToken: InjectionToken<Logger> = Symbol.for('@drover/server/Logger');
+/** Registered where metrics are served. */
+export const MeterToken: InjectionToken<Meter> = Symbol.for('@drover/server/Meter');
 export const PolicyToken: InjectionToken<LiveFleetPolicy> = Symbol.for('@drover/server/FleetPolicy');
 export const EnrolmentToken: InjectionToken<ServerEnrolment> = Symbol.for('@drover/server/Enrolment');
 export const LeaseServerToken: InjectionToken<LeaseServer> = Symbol.for('@drover/server/LeaseServer');

@@ -1,6 +1,6 @@
 import type { HandlerContext } from '@connectrpc/connect';
 import type { BlobPins, ContentStore } from '@drover/content-store';
-import type { Clock, JobPlanner, Logger, Principal } from '@drover/lease-kit';
+import type { Clock, JobPlanner, Logger, Meter, Principal } from '@drover/lease-kit';
 import type { SecretSealer } from '@drover/lease-secrets';
 import type {
   AgentSettingsStore,
@@ -59,6 +59,8 @@ export interface ControlServiceDeps {
   readonly clock?: Clock;
   /** Default: silence. */
   readonly logger?: Logger;
+  /** Shows what waits and the states of agents to whoever reads the metrics. Absent: nothing is measured. */
+  readonly meter?: Meter;
 }
 
 /** Runs a call that answers once, on behalf of its caller, with errors as the wire has them. */

@@ -23,6 +23,7 @@ import { registerAgentService } from './agent-service.ts';
 import { checkCancels, seesJob, seesLease, visibleJobs, type Call } from './call-scope.ts';
 import type { ControlServiceDeps, ControlServiceOptions, UnaryCall } from './control-service-options.ts';
 import { storedTraits } from './fleet-reader.ts';
+import { observeFleet } from './fleet-metrics.ts';
 import { explainJob } from './explain-job.ts';
 import { Followers } from './followers.ts';
 import { checkJobId, idFromPageToken, inputInvalid, pageSizeOf, pageTokenOf } from './input-errors.ts';
@@ -92,6 +93,7 @@ export function registerControlService(
   });
   const { policy, clock } = service;
   const hints = new ScaleHints({ ...deps.store, policy, clock });
+  if (deps.meter !== undefined) observeFleet(deps.meter, hints);
   registerPoolService(router, { ...deps.store, policy, hints }, unary);
   registerAgentService(router, { ...deps.store, policy, clock }, unary);
   return router.service(FleetService, {

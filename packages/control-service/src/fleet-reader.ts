@@ -6,7 +6,8 @@ import { agentOffer, agentTraits, type AgentTraits } from '@drover/task-sources'
 
 /** What reading a fleet works with. */
 export interface FleetReaderDeps {
-  readonly jobs: Pick<JobStore, 'liveLeases'>;
+  /** Absent: whether an agent is held exclusively is not looked up. */
+  readonly jobs?: Pick<JobStore, 'liveLeases'>;
   readonly sessions: Pick<SessionStore, 'agents'>;
   readonly policy: FleetPolicy;
   /** Whether the caller may see an agent. Absent: all of them. */
@@ -58,7 +59,7 @@ async function fleetAgent(record: AgentRecord, deps: FleetReaderDeps, context: S
   const traits = storedTraits(record, deps.policy);
   const policy = deps.policy.policyOf(agentId, traits.pools);
   // Only an agent with exactly one lease can be held exclusively.
-  const [only] = record.leases === 1 ? await deps.jobs.liveLeases({ agentId, limit: 1 }, context) : [];
+  const [only] = (record.leases === 1 && (await deps.jobs?.liveLeases({ agentId, limit: 1 }, context))) || [];
   const resourcesUsed: Record<string, number> = {};
   for (const [name, count] of Object.entries(record.resourcesUsed)) resourcesUsed[name.trim().toLowerCase()] = count;
   const use = { leases: record.leases, resourcesUsed, exclusivelyHeld: only?.requirements.exclusive === true };

@@ -25,8 +25,23 @@ export interface PoolHint {
   readonly sizes: readonly SizeHint[];
 }
 
+/** How many agents are in a state. */
+export interface StateCount {
+  readonly state: 'ok' | 'busy' | 'stopping' | 'unhealthy' | 'offline';
+  /** Operators let them work. */
+  readonly enabled: boolean;
+  readonly count: number;
+}
+
+/** The fleet at one moment. */
+export interface FleetLook {
+  readonly pools: readonly PoolHint[];
+  /** Every state, with 0 where there is none. */
+  readonly agentsByState: readonly StateCount[];
+}
+
 /** What {@link ScaleHints} works with. */
-export interface ScaleHintsDeps extends FleetReaderDeps {
+export interface ScaleHintsDeps extends Pick<FleetReaderDeps, 'sessions' | 'policy'> {
   readonly queue: Pick<LeaseQueue, 'waitingWork'>;
   readonly clock: Clock;
 }
@@ -40,32 +55,57 @@ const triedOfSize = 64;
 /** Hints about all pools, read at most every 5 s however many ask: a scan of the fleet and of what waits. */
 export class ScaleHints {
   readonly #deps: ScaleHintsDeps;
-  #read: { readonly atMs: number; readonly hints: Promise<readonly PoolHint[]> } | undefined;
+  #last: { readonly atMs: number; readonly look: Promise<FleetLook> } | undefined;
 
   constructor(deps: ScaleHintsDeps) {
     this.#deps = deps;
   }
 
   async read(context: StoreContext): Promise<readonly PoolHint[]> {
-    const nowMs = this.#deps.clock.monotonicMs();
-    if (this.#read === undefined || nowMs - this.#read.atMs >= keptMs) {
-      // One caller that gives up must not take the answer from the others.
-      const hints = this.#compute({ principal: context.principal });
-      const read = { atMs: nowMs, hints };
-      this.#read = read;
-      hints.catch(() => {
-        if (this.#read === read) this.#read = undefined;
-      });
-    }
-    return this.#read.hints;
+    return (await this.look(context)).pools;
   }
 
-  async #compute(context: StoreContext): Promise<readonly PoolHint[]> {
-    const { queue, policy, clock } = this.#deps;
-    const work = await queue.waitingWork(context);
-    const fleet = await readFleet(this.#deps, context);
-    return poolHints(fleet, work, policy.pools, clock.wallMs());
+  /** What was seen at most 5 s ago. */
+  async look(context: StoreContext): Promise<FleetLook> {
+    const nowMs = this.#deps.clock.monotonicMs();
+    if (this.#last === undefined || nowMs - this.#last.atMs >= keptMs) {
+      // One caller that gives up must not take the answer from the others.
+      const look = this.#compute({ principal: context.principal });
+      const last = { atMs: nowMs, look };
+      this.#last = last;
+      look.catch(() => {
+        if (this.#last === last) this.#last = undefined;
+      });
+    }
+    return this.#last.look;
   }
+
+  async #compute(context: StoreContext): Promise<FleetLook> {
+    const { queue, sessions, policy, clock } = this.#deps;
+    const work = await queue.waitingWork(context);
+    // Who holds an agent exclusively makes no difference to what would fit on it: that is not read.
+    const fleet = await readFleet({ sessions, policy }, context);
+    return { pools: poolHints(fleet, work, policy.pools, clock.wallMs()), agentsByState: stateCounts(fleet) };
+  }
+}
+
+const states = ['ok', 'busy', 'stopping', 'unhealthy', 'offline'] as const;
+
+function stateCounts(fleet: readonly FleetAgent[]): StateCount[] {
+  const counts = new Map<string, number>();
+  for (const { record, offer } of fleet) {
+    const key = `${stateOf(record, offer)} ${offer.enabled}`;
+    counts.set(key, (counts.get(key) ?? 0) + 1);
+  }
+  return states.flatMap((state) =>
+    [true, false].map((enabled) => ({ state, enabled, count: counts.get(`${state} ${enabled}`) ?? 0 })),
+  );
+}
+
+function stateOf(record: FleetAgent['record'], offer: FleetAgent['offer']): StateCount['state'] {
+  if (!offer.hasSession) return 'offline';
+  if (record.condition !== 'ready') return record.condition;
+  return offer.busy ? 'busy' : 'ok';
 }
 
 /** Hints for what names no pool, then for every pool that is defined, or waited for, by name. */

@@ -41,6 +41,16 @@ export {
   type RetryPolicy,
 } from './lease-type.ts';
 export { silentLogger, type LogFields, type Logger } from './logger.ts';
+export {
+  silentMeter,
+  type Counter,
+  type Histogram,
+  type Meter,
+  type MetricLabels,
+  type MetricOptions,
+  type ObservableGauge,
+  type Observation,
+} from './meter.ts';
 export { payloadTypeOf } from './payload-type.ts';
 export { principalName, type Principal } from './principal.ts';
 export {

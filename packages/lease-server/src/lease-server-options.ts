@@ -1,6 +1,6 @@
 import type { Any } from '@bufbuild/protobuf/wkt';
 import type { BlobPins, ContentStore } from '@drover/content-store';
-import type { Clock, Logger, Principal, TaskSource } from '@drover/lease-kit';
+import type { Clock, Logger, Meter, Principal, TaskSource } from '@drover/lease-kit';
 import type { AgentAdmission } from './agent-admission.ts';
 import type { FleetPolicy } from '@drover/fleet-policy';
 import type { SecretSealer } from '@drover/lease-secrets';
@@ -119,6 +119,8 @@ export interface LeaseServerDeps {
   readonly random?: () => number;
   /** Default: silence. */
   readonly logger?: Logger;
+  /** Default: nothing is measured. */
+  readonly meter?: Meter;
 }
 
 /** Adds `authorizeAgent`'s usual rule: a principal of kind `agent` acts as the agent of its id, and nobody else does. */

@@ -10,6 +10,7 @@ import {
   type LeaseServerOptions,
 } from './lease-server-options.ts';
 import { DrainKeeper } from './drain-keeper.ts';
+import { observeStatus } from './lease-metrics.ts';
 import { createLocalPlacement } from './local-placement.ts';
 import { ServerBeat } from './server-beat.ts';
 import { serverParts, type ServerParts } from './server-parts.ts';
@@ -125,6 +126,7 @@ class Server implements LeaseServer {
         outlived: () => this.#sessions.forgetAll('the store was away for longer than its agents may wait'),
       },
     );
+    if (deps.meter !== undefined) observeStatus(deps.meter, () => this.status());
     this.endpoint = agentLink(parts, this.#sessions);
     this.placement = createLocalPlacement({ loop: this.#loop, open: () => this.#state === 'running', doubt });
   }

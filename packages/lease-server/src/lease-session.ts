@@ -44,6 +44,8 @@ export interface SessionLink {
 export interface SessionHost {
   /** Persist; answer with {@link LeaseSession.written}. */
   write(session: LeaseSession, writeId: number, writes: readonly ServerWrite<AgentReport>[]): void;
+  /** Attempts that its agent is going to be told of. */
+  offered(attempts: readonly HeldAttempt[]): void;
   /** That an agent took an attempt of this job is persisted. */
   accepted(jobId: string): void;
   /** An attempt's end is persisted. */
@@ -231,6 +233,7 @@ export class LeaseSession {
       if (attempt === 1 && this.#foretold?.leaseIds.has(leaseId)) held.workSentOn = this.#foretold.stream;
       this.#untold.push(this.#hold(held));
     }
+    this.#host.offered(fresh);
     this.#tell();
     this.#host.changed(this);
   }

@@ -1,5 +1,14 @@
-import { silentLogger, systemClock, type Clock, type Logger, type Principal, type TaskSource } from '@drover/lease-kit';
+import {
+  silentLogger,
+  silentMeter,
+  systemClock,
+  type Clock,
+  type Logger,
+  type Principal,
+  type TaskSource,
+} from '@drover/lease-kit';
 import { openPolicy, type FleetPolicy } from '@drover/fleet-policy';
+import { LeaseMetrics } from './lease-metrics.ts';
 import type { LeaseServerDeps, LeaseServerLimits, LeaseServerTiming } from './lease-server-options.ts';
 import { ProgressRelay } from './progress-relay.ts';
 import { WriteBatcher } from './write-batcher.ts';
@@ -22,6 +31,7 @@ export interface ServerParts {
   readonly clock: Clock;
   readonly random: () => number;
   readonly logger: Logger;
+  readonly metrics: LeaseMetrics;
   readonly writes: WriteBatcher;
   readonly progress: ProgressRelay;
 }
@@ -38,6 +48,7 @@ export function serverParts(
   const logger = (deps.logger ?? silentLogger).child({ serverId });
   const principal: Principal = { kind: 'service', id: `lease-server:${serverId}` };
   const { store } = deps;
+  const sources = new Map(deps.sources.map((source) => [source.name, source]));
   return {
     serverId,
     principal,
@@ -45,7 +56,7 @@ export function serverParts(
     timing,
     policy: deps.policy ?? openPolicy,
     store,
-    sources: new Map(deps.sources.map((source) => [source.name, source])),
+    sources,
     authorizeAgent: deps.authorizeAgent,
     admission: deps.admission,
     judge: deps.judge,
@@ -54,6 +65,7 @@ export function serverParts(
     clock,
     random,
     logger,
+    metrics: new LeaseMetrics(deps.meter ?? silentMeter, sources),
     writes: new WriteBatcher(
       { ...timing, pendingWritesMax: limits.pendingWritesMax, principal },
       { attempts: store.attempts, clock, random, logger },

@@ -32,6 +32,7 @@ import {
   sessionUnknown,
 } from './session-errors.ts';
 import { SharedTraits } from './shared-traits.ts';
+import type { WriteAnswer } from './write-batcher.ts';
 import { isLasting, StoreRetry } from './store-retry.ts';
 import { StraySessions } from './stray-sessions.ts';
 import { listDigest, listEntriesMax, type AgentReport } from './wire-copies.ts';
@@ -320,6 +321,7 @@ export class SessionRegistry implements SessionHost {
             key: keys[index]!,
             outcome: write.kind === 'end' ? write.outcome : undefined,
           }));
+          this.#countAccepted(session, ready, answer);
           session.written(writeId, ends, answer);
         },
       });
@@ -329,8 +331,22 @@ export class SessionRegistry implements SessionHost {
     else void Promise.all(prepared).then(add);
   }
 
+  offered(attempts: readonly HeldAttempt[]): void {
+    for (const { source } of attempts) this.#parts.metrics.offered(source);
+  }
+
   accepted(jobId: string): void {
     this.#parts.store.signals.announce({ kind: 'job', jobId });
+  }
+
+  #countAccepted(session: LeaseSession, writes: readonly AttemptWrite[], answer: WriteAnswer): void {
+    if (answer === 'unknown') return;
+    writes.forEach((write, index) => {
+      // An attempt that goes down with its machine is written as accepted a second time.
+      if (write.kind !== 'acceptance' || write.goingDown === true || answer[index]?.result !== 'persisted') return;
+      const held = session.held.get(keyString(write));
+      if (held !== undefined) this.#parts.metrics.accepted(held.source);
+    });
   }
 
   settled(session: LeaseSession, held: HeldAttempt, outcome: AttemptOutcome, result: SettledResult): void {
@@ -394,8 +410,9 @@ export class SessionRegistry implements SessionHost {
       readonly jobId?: string;
     },
   ): void {
-    const { store, sources, blobs, logger } = this.#parts;
+    const { store, sources, blobs, logger, metrics } = this.#parts;
     const { jobId, ...told } = end;
+    metrics.ended(source, end.outcome, end.final);
     if (!end.final) store.signals.announce({ kind: 'work', source });
     if (jobId !== undefined) store.signals.announce({ kind: 'job', jobId });
     if (end.final && blobs !== undefined) {

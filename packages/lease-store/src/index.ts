@@ -184,4 +184,5 @@ export {
 } from './workspace-set.ts';
 export type { WorkspaceDraft, WorkspaceRecord, WorkspaceStore } from './workspace-store.ts';
 export { storeLimits } from './store-limits.ts';
+export { measuredStore } from './measured-store.ts';
 export { createMemoryStore, type MemoryStoreDeps } from './create-memory-store.ts';

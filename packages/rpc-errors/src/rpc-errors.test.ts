@@ -5,7 +5,7 @@ import { Health, HealthCheckResponse_ServingStatus, HealthCheckResponseSchema } 
 import { describe, expect, test } from 'vitest';
 import { connectErrorFrom, detailsMax, errorCodeHeader, messageLengthMax } from './connect-error-from.ts';
 import { droverErrorFromConnect } from './drover-error-from-connect.ts';
-import { errorInterceptor } from './error-interceptor.ts';
+import { errorInterceptor, type CallObserver } from './error-interceptor.ts';
 
 const advices: [ErrorAdvice, Code][] = [
   ['fix-input', Code.InvalidArgument],
@@ -136,5 +136,48 @@ describe('what is no DroverError', () => {
     });
     const exhausted = new ConnectError('no slots', Code.ResourceExhausted);
     expect(droverErrorFromConnect(exhausted)).toMatchObject({ code: 'RPC_RESOURCE_EXHAUSTED', advice: 'exhausted' });
+  });
+});
+
+describe('an observer of calls', () => {
+  /** What is told of a call: how it ended, each time that is said. */
+  async function toldOf(use: (client: ReturnType<typeof clientOf>) => Promise<unknown>, error?: unknown) {
+    const told: string[] = [];
+    const observe: CallObserver = ({ method, unary }) => {
+      told.push(`${method}${unary ? '' : ' (stream)'}`);
+      return (code) => told.push(code === undefined ? 'OK' : Code[code]);
+    };
+    const transport = createRouterTransport(
+      (router) =>
+        router.service(Health, {
+          check() {
+            if (error !== undefined) throw error;
+            return create(HealthCheckResponseSchema);
+          },
+          async *watch() {
+            yield create(HealthCheckResponseSchema);
+            yield create(HealthCheckResponseSchema);
+            if (error !== undefined) throw error;
+          },
+        }),
+      { router: { interceptors: [errorInterceptor({ observe })] } },
+    );
+    await use(createClient(Health, transport)).catch(() => undefined);
+    return told;
+  }
+  const read = async (client: ReturnType<typeof clientOf>, most = Infinity): Promise<void> => {
+    let count = 0;
+    for await (const _ of client.watch({})) if ((count += 1) >= most) break;
+  };
+  const missing = new DroverError({ code: 'X_MISSING', advice: 'not-found', message: 'no' });
+
+  test('hears once how each call ended, in the code of the wire', async () => {
+    expect(await toldOf((client) => client.check({}))).toEqual(['Check', 'OK']);
+    expect(await toldOf((client) => client.check({}), missing)).toEqual(['Check', 'NotFound']);
+    expect(await toldOf((client) => client.check({}), new Error('defect'))).toEqual(['Check', 'Internal']);
+    expect(await toldOf((client) => read(client))).toEqual(['Watch (stream)', 'OK']);
+    expect(await toldOf((client) => read(client), missing)).toEqual(['Watch (stream)', 'NotFound']);
+    const left = await toldOf((client) => read(client, 1));
+    await expect.poll(() => left).toEqual(['Watch (stream)', 'Canceled']);
   });
 });

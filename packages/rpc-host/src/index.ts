@@ -3,6 +3,13 @@ export type { TlsClients, TlsMaterial } from './internal/acceptor.ts';
 export { loadTls, watchTls, type TlsFiles, type TlsWatch } from './tls-files.ts';
 export { readinessTimeoutMs, type IsReady, type Readiness } from './operator-endpoints.ts';
 export {
+  createOperatorHost,
+  type MetricsText,
+  type OperatorHost,
+  type OperatorHostDeps,
+  type OperatorHostOptions,
+} from './operator-host.ts';
+export {
   peerFrom,
   principalFrom,
   principalKey,

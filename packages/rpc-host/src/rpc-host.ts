@@ -4,12 +4,21 @@ import type { AddressInfo, Socket } from 'node:net';
 import { Server as TlsServer } from 'node:tls';
 import { Code, ConnectError, createConnectRouter, type ConnectRouter, type Interceptor } from '@connectrpc/connect';
 import { compressionBrotli, compressionGzip } from '@connectrpc/connect-node';
-import { DroverError, messageOf, silentLogger, systemClock, type Clock, type Logger } from '@drover/lease-kit';
+import {
+  DroverError,
+  messageOf,
+  silentLogger,
+  systemClock,
+  type Clock,
+  type Logger,
+  type Meter,
+} from '@drover/lease-kit';
 import { errorInterceptor } from '@drover/rpc-errors';
 import { Health, ServerReflection, ServerReflectionV1Alpha } from '@drover/standard-protocols';
 import { createHealthService } from './health-service.ts';
 import { HealthStatuses } from './health-statuses.ts';
 import { createAcceptor, tlsOptionsFrom, type TlsMaterial } from './internal/acceptor.ts';
+import { callMetrics } from './internal/call-metrics.ts';
 import { GrpcBidiCalls, type BidiMethod } from './internal/grpc-bidi-calls.ts';
 import { recordBidiMethods } from './internal/record-bidi-methods.ts';
 import { Connections } from './internal/connections.ts';
@@ -55,6 +64,8 @@ export interface RpcHostDeps {
   readonly interceptors?: readonly Interceptor[] | undefined;
   /** Absent: silence. */
   readonly logger?: Logger | undefined;
+  /** Counts calls by method and code. Absent: nothing is measured. */
+  readonly meter?: Meter | undefined;
   /** Absent: the system's. */
   readonly clock?: Clock | undefined;
 }
@@ -120,8 +131,9 @@ export function createRpcHost(options: RpcHostOptions, deps: RpcHostDeps): RpcHo
   const statuses = new HealthStatuses();
   const connections = new Connections(limits, clock, logger);
 
+  const observe = deps.meter && callMetrics(deps.meter, clock);
   // Outermost first: whatever an interceptor throws is converted too.
-  const interceptors = [errorInterceptor({ logger }), ...(deps.interceptors ?? [])];
+  const interceptors = [errorInterceptor({ logger, observe }), ...(deps.interceptors ?? [])];
   const gate = principalGate(deps.principalOf);
   const bidiMethods = new Map<string, BidiMethod>();
   const connectRouter = createConnectRouter({
