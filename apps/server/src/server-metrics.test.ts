@@ -1,7 +1,7 @@
 import { JobService, PoolService, SubmitJobsRequestSchema } from '@drover/control-api';
 import { create } from '@bufbuild/protobuf';
 import { anyPack } from '@bufbuild/protobuf/wkt';
-import { createClient } from '@connectrpc/connect';
+import { Code, createClient } from '@connectrpc/connect';
 import { createGrpcTransport } from '@connectrpc/connect-node';
 import { loadAppConfig } from '@drover/app-config';
 import { createDiskContentStore } from '@drover/content-store-disk';
@@ -143,7 +143,11 @@ test('what a server measures can be scraped, and is right after a job has run an
   // A stream counts when it ends, here because its caller leaves.
   const watching = `drover_rpc_calls_total{service="drover.control.v1.JobService",method="WatchJob",code="CANCELLED"}`;
   expect(value(watching)).toBeUndefined();
-  for await (const _ of jobs.watchJob({ jobId: jobIds[0]! })) break;
+  const leaving = new AbortController();
+  const watch = async (): Promise<void> => {
+    for await (const _ of jobs.watchJob({ jobId: jobIds[0]! }, { signal: leaving.signal })) leaving.abort();
+  };
+  await expect(watch()).rejects.toMatchObject({ code: Code.Canceled });
   await expect.poll(async () => (await scrape(url)).get('drover_rpc_calls_total')!.samples.get(watching)).toBe(1);
 
   // The fleet is read at most every 5 s, however often the metrics are.

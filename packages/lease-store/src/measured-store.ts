@@ -25,6 +25,8 @@ export function measuredStore(store: DroverStore, meter: Meter, clock: Clock = s
     agentSettings: port('agentSettings', store.agentSettings),
     enrolments: port('enrolments', store.enrolments),
     rollouts: port('rollouts', store.rollouts),
+    agentHealth: port('agentHealth', store.agentHealth),
+    workspaces: port('workspaces', store.workspaces),
     signals: store.signals,
     check: (signal) => store.check(signal),
     close: () => store.close(),

@@ -165,9 +165,8 @@ describe('an observer of calls', () => {
     await use(createClient(Health, transport)).catch(() => undefined);
     return told;
   }
-  const read = async (client: ReturnType<typeof clientOf>, most = Infinity): Promise<void> => {
-    let count = 0;
-    for await (const _ of client.watch({})) if ((count += 1) >= most) break;
+  const read = async (client: ReturnType<typeof clientOf>, leave?: AbortController): Promise<void> => {
+    for await (const _ of client.watch({}, leave && { signal: leave.signal })) leave?.abort();
   };
   const missing = new DroverError({ code: 'X_MISSING', advice: 'not-found', message: 'no' });
 
@@ -177,7 +176,7 @@ describe('an observer of calls', () => {
     expect(await toldOf((client) => client.check({}), new Error('defect'))).toEqual(['Check', 'Internal']);
     expect(await toldOf((client) => read(client))).toEqual(['Watch (stream)', 'OK']);
     expect(await toldOf((client) => read(client), missing)).toEqual(['Watch (stream)', 'NotFound']);
-    const left = await toldOf((client) => read(client, 1));
+    const left = await toldOf((client) => read(client, new AbortController()));
     await expect.poll(() => left).toEqual(['Watch (stream)', 'Canceled']);
   });
 });
