@@ -46,9 +46,9 @@ export class SessionCalls {
       return await call(session);
     } catch (error) {
       if (!isDroverError(error)) throw error;
-      // What is said to an old session says nothing about the attempt. A server that does not know the session, or knows of a
-      // newer one, may say so here before the link does: the agent then opens another, or ends.
-      const isOld = session !== this.#session || error.code === 'SESSION_UNKNOWN' || error.advice === 'fenced';
+      // What is said to an old session says nothing about the attempt. A server that does not know the session may say so here
+      // before it does on the link: the agent then opens another.
+      const isOld = session !== this.#session || error.code === 'SESSION_UNKNOWN';
       if (!isOld) throw error;
       throw new DroverError({ code: error.code, advice: 'unavailable', message: error.message, cause: error });
     }
