@@ -178,7 +178,7 @@ function poolHint(
       agentsIdle: ofSize.filter((agent) => isWorking(agent) && agent.record.leases === 0).length,
       leasesFitting: loads[index]!.leases,
       // Fractions of a lease's share may add up to a hair more than a whole agent.
-      agentsNeeded: Math.ceil(loads[index]!.agents - 1e-9),
+      agentsNeeded: Math.max(0, Math.ceil(loads[index]!.agents - 1e-9)),
     })),
   };
 }

@@ -36,7 +36,7 @@ export const poolNameLengthMax = 64;
 /** Most pools of one fleet. */
 export const poolsMax = 1024;
 /** Most submitters to whom one pool gives a weight. */
-export const poolWeightsMax = 256;
+const poolWeightsMax = 256;
 
 const weightMin = 0.01;
 const weightMax = 1_000;
