@@ -5,6 +5,7 @@ import { createRemoteContentStore } from '@drover/content-store-remote';
 import type { ContentStore } from '@drover/content-store';
 import {
   AccessService,
+  AgentHealthService,
   AgentService,
   AgentTaskService,
   EnrolmentAdminService,
@@ -27,6 +28,7 @@ export interface FleetClient extends Disposable {
   readonly access: Client<typeof AccessService>;
   readonly agents: Client<typeof AgentService>;
   readonly pools: Client<typeof PoolService>;
+  readonly health: Client<typeof AgentHealthService>;
   readonly content: ContentStore;
 }
 
@@ -70,6 +72,7 @@ export function createFleetClient({ url, token, ca, certificate }: FleetClientOp
     access: createClient(AccessService, transport),
     agents: createClient(AgentService, transport),
     pools: createClient(PoolService, transport),
+    health: createClient(AgentHealthService, transport),
     content: createRemoteContentStore({}, { transport }),
     [Symbol.dispose]: () => sessions.abort(),
   };

@@ -3,6 +3,7 @@ import { changeFrom, registerAccessService } from '@drover/access';
 import { registerContentService } from '@drover/content-service';
 import type { LocalContentStore } from '@drover/content-store';
 import {
+  registerAgentHealthService,
   registerAgentTaskService,
   registerControlService,
   registerUpgradeService,
@@ -54,6 +55,8 @@ export interface ServerParts {
   readonly enrolment: ServerEnrolment;
   /** Absent: no job may have secrets. */
   readonly secrets?: SecretSealer | undefined;
+  /** The source of canaries, asked before all others: whoever is to be tried gets nothing else. Absent: none. */
+  readonly canaries?: TaskSource;
   /** What the lease types bring, in the order in which their sources are asked. */
   readonly leaseTypes: readonly ServerContribution[];
   /** Absent: nothing is measured. */
@@ -74,6 +77,7 @@ export function composeServer(config: ServerConfig, parts: ServerParts): Depende
   container.register(PolicyToken, { useValue: parts.policy });
   container.register(EnrolmentToken, { useValue: parts.enrolment });
 
+  if (parts.canaries !== undefined) container.register<TaskSource>(TaskSource, { useValue: parts.canaries });
   for (const { source, planner } of parts.leaseTypes) {
     container.register<TaskSource>(TaskSource, { useValue: source });
     if (planner !== undefined) container.register<JobPlanner>(JobPlanner, { useValue: planner });
@@ -184,6 +188,7 @@ export function createServerHost(
           poolsOf: ({ agentId, description, poolsAllowed }) =>
             agentTraits(agentId, description, container.resolve(PolicyToken).pools, poolsAllowed).pools,
         });
+        registerAgentHealthService(router, { store, policy: container.resolve(PolicyToken), principalOf });
         registerUpgradeService(router, { store, blobs: content, principalOf });
         registerContentService(router, { store: content, principalOf, logger });
       },

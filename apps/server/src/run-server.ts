@@ -13,6 +13,7 @@ import { openSecretSealer } from './secret-keys.ts';
 import { checkCredentials, checkDevelopment, createServerAccess } from './server-access.ts';
 import type { ServerConfig } from './server-config.ts';
 import { createServerEnrolment } from './server-enrolment.ts';
+import { createServerHealth } from './server-health.ts';
 import { createServerMetrics } from './server-metrics.ts';
 import { serverTlsFiles } from './server-tls.ts';
 import { serverParts, type ServerCollaborators } from './server-parts.ts';
@@ -66,6 +67,8 @@ export async function runServer(
   const { queue, signals, agentTasks } = store;
   const principal: Principal = { kind: 'service', id: 'fleet-policy' };
   const policy = started.use(createFleetPolicy({ store, principal, logger }));
+  const health = createServerHealth(config, { store, policy, logger });
+  const keeper = started.use(health.keeper);
   const leaseTypes = started.use(
     await createLeaseTypes(loaded, {
       tables: config.lease_type,
@@ -94,6 +97,7 @@ export async function runServer(
     policy,
     enrolment,
     secrets,
+    canaries: health.source,
     leaseTypes: leaseTypes.contributions,
     meter: metrics?.meter,
   });
@@ -106,6 +110,7 @@ export async function runServer(
   await server.start();
   await host.start({ signal });
   await metrics?.start();
+  if (config.health.enabled) keeper.start();
   logger.info({ url: host.url, dataDir: embedded?.dataDir, contentDir }, 'the server is listening');
 
   const tlsWatch = tlsFiles === undefined ? undefined : started.use(watchTls(tlsFiles, host, { logger }));

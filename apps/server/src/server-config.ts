@@ -139,6 +139,47 @@ export const serverConfig = defineAppConfig({
         takeover_grace: duration().default(60_000).describe('How long agents of a dead server have to reach another.'),
       })
       .prefault({}),
+    health: z
+      .strictObject({
+        enabled: z
+          .boolean()
+          .default(true)
+          .describe('Agents that fail leases which succeed elsewhere are suspected, tried and quarantined.'),
+        interval: duration({ minMs: 100, maxMs: 3_600_000 })
+          .default(15_000)
+          .describe('How often one of the servers looks at how leases ended.'),
+        quarantine_max: z
+          .string()
+          .regex(
+            /^(\d{1,6}|(100|\d{1,2})%)$/,
+            'is no cap; allowed are a share of each pool such as "25%" and a number of agents such as "3"',
+          )
+          .default('25%')
+          .describe(
+            'The most agents of each pool, and of the fleet, that are kept from work; of a share at least one; 0 means none.',
+          ),
+        canary: z
+          .strictObject({
+            exe: z
+              .string()
+              .optional()
+              .describe(
+                'What a suspected agent must run: a path, or a name on its PATH. Absent means that it writes a file and gives it back.',
+              ),
+            arguments: z.array(z.string()).max(256).default([]).describe('Arguments of health.canary.exe.'),
+            timeout: duration({ minMs: 1_000, maxMs: 86_400_000 })
+              .default(300_000)
+              .describe('How long a canary may run.'),
+            retry: z
+              .array(duration({ minMs: 1_000, maxMs: 31 * 86_400_000 }))
+              .min(1)
+              .max(20)
+              .default([600_000, 3_600_000, 6 * 3_600_000])
+              .describe('Waits before the next canaries of a quarantined agent; the last one repeats.'),
+          })
+          .prefault({}),
+      })
+      .prefault({}),
     stop: z
       .strictObject({
         grace: duration().default(10_000).describe('How long open calls may take when the server stops.'),

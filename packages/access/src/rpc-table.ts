@@ -70,6 +70,11 @@ export const rpcTable: RpcTable = {
     ListDowntimes: read('viewer'),
     RemoveDowntime: change('operator', 'downtime.remove'),
   },
+  'drover.control.v1.AgentHealthService': {
+    ListAgentHealth: read('viewer'),
+    GetAgentHealth: read('viewer'),
+    ClearAgentHealth: change('operator', 'agent.clear-health'),
+  },
   'drover.control.v1.PoolService': {
     ListPools: read('viewer'),
     GetPool: read('viewer'),

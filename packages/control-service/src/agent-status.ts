@@ -1,6 +1,7 @@
 import { create } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import {
+  AgentHealthState,
   AgentStandingSchema,
   AgentState,
   AgentStatusSchema,
@@ -10,7 +11,7 @@ import {
 } from '@drover/control-api';
 import type { FleetPolicy } from '@drover/fleet-policy';
 import { AgentCondition, ReasonSchema } from '@drover/lease-protocol';
-import type { AgentRecord, AgentSettings, SettingNote } from '@drover/lease-store';
+import type { AgentHealthRecord, AgentRecord, AgentSettings, SettingNote } from '@drover/lease-store';
 import { storedTraits } from './fleet-reader.ts';
 
 const conditions: Readonly<Record<AgentRecord['condition'], AgentCondition>> = {
@@ -25,6 +26,13 @@ const states: Readonly<Record<AgentRecord['condition'], AgentState>> = {
   busy: AgentState.BUSY,
   stopping: AgentState.STOPPING,
   unhealthy: AgentState.UNHEALTHY,
+};
+
+/** States of health on the wire. */
+export const healthStates: Readonly<Record<AgentHealthRecord['state'], AgentHealthState>> = {
+  suspected: AgentHealthState.SUSPECTED,
+  quarantined: AgentHealthState.QUARANTINED,
+  cleared: AgentHealthState.CLEARED,
 };
 
 /** An agent as people and programs see it. `settings` are those that the store has just answered. */
@@ -53,7 +61,7 @@ export function agentStatusOf(
 
 function standingOf(record: AgentRecord, settings: AgentSettings | undefined, policy: FleetPolicy): AgentStanding {
   const { pools } = storedTraits(record, policy);
-  const { downtime } = policy.policyOf(record.agentId, pools);
+  const { downtime, withheld } = policy.policyOf(record.agentId, pools);
   const { disabled, busy } = settings ?? {};
   const said = states[record.condition];
   // An agent that is made busy may not have heard of it yet.
@@ -66,6 +74,7 @@ function standingOf(record: AgentRecord, settings: AgentSettings | undefined, po
     ...(disabled === undefined ? {} : { disabled: noteOf(disabled) }),
     ...(busy === undefined ? {} : { busy: noteOf(busy), busyUntil: timestampFromMs(busy.untilMs) }),
     ...(downtime === undefined ? {} : { downtime: noteOf(downtime), downtimeUntil: timestampFromMs(downtime.untilMs) }),
+    ...(withheld === undefined ? {} : { health: healthStates[withheld.state], healthReason: withheld.reason }),
   });
 }
 

@@ -1,3 +1,4 @@
+export { registerAgentHealthService, type AgentHealthServiceDeps } from './agent-health-service.ts';
 export { registerAgentTaskService, type AgentTaskServiceDeps } from './agent-task-service.ts';
 export type { ControlServiceDeps, ControlServiceOptions } from './control-service-options.ts';
 export { registerControlService } from './control-service.ts';

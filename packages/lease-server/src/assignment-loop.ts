@@ -117,7 +117,8 @@ export class AssignmentLoop {
   served(session: LeaseSession, stillHungry: boolean): void {
     // Deleted and added again: the next lease goes to the agent that has waited longest.
     this.#hungry.delete(session);
-    if (stillHungry) this.#hungry.add(session);
+    // It may have been set aside while the lease was committed.
+    if (stillHungry && hungers(session)) this.#hungry.add(session);
   }
 
   #workAppeared(): void {
@@ -220,8 +221,7 @@ export class AssignmentLoop {
     if (generation === this.#generation) {
       for (const session of sessions) {
         if (busy.has(session) || failed.has(session) || this.#wanted.has(session) || !session.takesWork) continue;
-        const { policy, drain } = session;
-        if (worksFor(policy) && policy.downtime === undefined && drain === undefined) this.#hungry.add(session);
+        if (hungers(session)) this.#hungry.add(session);
       }
     }
     if (failed.size > 0) this.#deps.doubt([...failed]);
@@ -232,4 +232,9 @@ export class AssignmentLoop {
 /** Whether sources are asked that do not say otherwise: to them, an agent that is withheld is as good as disabled. */
 function worksFor({ disabled, withheld }: AgentPolicy): boolean {
   return disabled === undefined && withheld === undefined;
+}
+
+/** Whether it may be given any source's work without being asked about. */
+function hungers({ policy, drain }: LeaseSession): boolean {
+  return worksFor(policy) && policy.downtime === undefined && drain === undefined;
 }

@@ -96,6 +96,29 @@ describe('what operators say', () => {
     await bench.until(() => bench.agents[1]!.running.length === 1);
   });
 
+  test('an agent that is withheld for failing what succeeds elsewhere gets nothing by any way, until it is cleared', async () => {
+    await using governed = await governedBench();
+    const { bench, announce } = governed;
+    const { agentHealth } = bench.store;
+    const server = await governed.server();
+    const agent = await bench.agent(server);
+    await bench.until(() => server.status().hungry === 1);
+    const caps = [{ pool: '*', max: 1 }];
+    const base = { sinceMs: 1, reason: 'failed 3 leases', evidence: [], rounds: 0 };
+    const next = { ...base, state: 'suspected' as const, isWithheld: true };
+    await agentHealth.change([{ agentId: 'agent-0', revision: 0, next, caps }], context);
+    announce();
+    await bench.until(() => server.status().hungry === 0);
+    const lease = draft();
+    expect(server.placement.reserve([lease]).bindings.size).toBe(0);
+    await bench.enqueue(lease);
+    await bench.quiet();
+    expect(agent.running).toEqual([]);
+    await agentHealth.clear(['agent-0'], '', context);
+    announce();
+    await bench.until(() => agent.running.length === 1);
+  });
+
   test('a source that says so has its leases go to a disabled agent all the same', async () => {
     await using governed = await governedBench();
     const { bench, settings } = governed;

@@ -496,6 +496,7 @@ function keyOf({ leaseId, attempt }: AssignedAttempt): AttemptKey {
 function samePolicy(a: AgentPolicy, b: AgentPolicy): boolean {
   return (
     (a.disabled === undefined) === (b.disabled === undefined) &&
+    (a.withheld === undefined) === (b.withheld === undefined) &&
     (a.busy === undefined) === (b.busy === undefined) &&
     (a.downtime === undefined) === (b.downtime === undefined)
   );

@@ -22,6 +22,7 @@ import {
   type ServerOptions,
 } from '../command-context.ts';
 import { callOptions, type FleetClient } from '../fleet-client.ts';
+import { addAgentHealthCommands } from './agent-health-commands.ts';
 import { addAgentTaskCommands } from './agent-task-commands.ts';
 import { addConformCommand } from './workspace-commands.ts';
 import { addUpgradeCommands } from './upgrade-commands.ts';
@@ -107,6 +108,7 @@ export function addAgentCommands(program: Command, context: CommandContext): voi
     });
 
   addDowntimeCommands(agents, context, commented);
+  addAgentHealthCommands(agents, context);
   addAgentTaskCommands(agents, context);
   addConformCommand(agents, context);
   addUpgradeCommands(agents, context);

@@ -1,5 +1,5 @@
 import type { timestampMs } from '@bufbuild/protobuf/wkt';
-import { AgentState, type AgentStatus, type SettingNote } from '@drover/control-api';
+import { AgentHealthState, AgentState, type AgentStatus, type SettingNote } from '@drover/control-api';
 import { printable } from './print-table.ts';
 import { ago, bytesText, timeText } from './words.ts';
 
@@ -11,6 +11,18 @@ export const agentStateWords: Readonly<Record<string, AgentState>> = {
   unhealthy: AgentState.UNHEALTHY,
   offline: AgentState.OFFLINE,
 };
+
+const healthWords: Readonly<Partial<Record<AgentHealthState, string>>> = {
+  [AgentHealthState.HEALTHY]: 'healthy',
+  [AgentHealthState.SUSPECTED]: 'suspected',
+  [AgentHealthState.QUARANTINED]: 'quarantined',
+  [AgentHealthState.CLEARED]: 'cleared',
+};
+
+/** A state of health as a word. */
+export function healthWord(state: AgentHealthState): string {
+  return healthWords[state] ?? 'unknown';
+}
 
 /** The columns of `drover agents`. */
 export const agentColumns = [
@@ -42,6 +54,7 @@ export function agentLines(agent: AgentStatus): readonly string[] {
     ...line('disabled', note(standing?.disabled)),
     ...line('busy', note(standing?.busy, until(standing?.busyUntil))),
     ...line('downtime', note(standing?.downtime, until(standing?.downtimeUntil))),
+    ...line('health', standing?.healthReason && `${healthWord(standing.health)}: ${standing.healthReason}`),
     ...line('pools', standing?.pools.join(', ')),
     ...line('leases', `${agent.leases} of at most ${description?.leasesMax ?? 0}`),
     ...line('resources', resourcesText(agent)),
@@ -61,6 +74,7 @@ function stateText({ standing, conditionReason }: AgentStatus): string {
   const marks = [
     ...(standing?.disabled === undefined ? [] : ['disabled']),
     ...(standing?.downtime === undefined ? [] : ['downtime']),
+    ...(standing === undefined || standing.health === 0 ? [] : [healthWord(standing.health)]),
   ];
   return [said, ...marks].join(', ');
 }
