@@ -6,6 +6,7 @@ import {
   GetAgentResponseSchema,
   ListAgentsResponseSchema,
   ListDowntimesResponseSchema,
+  RemoveAgentResponseSchema,
   RemoveDowntimeResponseSchema,
   SetAgentsBusyResponseSchema,
   SetAgentsEnabledResponseSchema,
@@ -98,12 +99,12 @@ export function addAgentCommands(program: Command, context: CommandContext): voi
       });
     });
 
-  withServer(agents.command('remove <id>'), context.env)
+  withJson(withServer(agents.command('remove <id>'), context.env))
     .description('forget an agent that is offline')
     .action(async (agentId: string, options: AgentOptions) => {
       await usingServer(options, context, async (client) => {
-        await client.agents.removeAgent({ agentId }, call());
-        out(`forgot ${agentId}`);
+        const answer = await client.agents.removeAgent({ agentId }, call());
+        out(options.json === true ? jsonText(RemoveAgentResponseSchema, answer) : `forgot ${agentId}`);
       });
     });
 
