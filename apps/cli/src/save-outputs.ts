@@ -25,7 +25,7 @@ export async function saveOutputs(
 ): Promise<string[]> {
   const saved: string[] = [];
   for (const lease of job.leases) {
-    const folder = resolve(options.folder, lease.name);
+    const folder = join(resolve(options.folder), confined(lease.name || '.'));
     for (const output of batchResultOf(lease)?.outputs ?? []) {
       saved.push(await saveOutput(output, folder, content, options, signal));
     }
@@ -40,10 +40,7 @@ async function saveOutput(
   options: SaveOutputsOptions,
   signal: AbortSignal,
 ): Promise<string> {
-  // What a server names is not to be trusted with paths of this machine.
-  const confined = confinedPath(output.path);
-  if (!confined.ok) throw new DroverError({ code: 'PATH_ESCAPES', advice: 'fix-input', message: confined.message });
-  const path = join(folder, confined.path);
+  const path = join(folder, confined(output.path));
   await mkdir(dirname(path), { recursive: true });
   const top = await realpath(folder);
   const real = await realpath(dirname(path));
@@ -75,4 +72,11 @@ async function saveOutput(
     throw error;
   }
   return path;
+}
+
+/** What others have named is not to be trusted with paths of this machine: neither a lease nor its outputs. */
+function confined(name: string): string {
+  const checked = confinedPath(name);
+  if (checked.ok) return checked.path;
+  throw new DroverError({ code: 'PATH_ESCAPES', advice: 'fix-input', message: checked.message });
 }

@@ -79,7 +79,9 @@ export const serverConfig = defineAppConfig({
           .array(z.string())
           .max(16)
           .default([])
-          .describe('HOST:PORT by which agents call servers, where a proxy hides it; absent means as each call says.'),
+          .describe(
+            'HOST:PORT by which agents call servers; a proof for any other is refused. Absent means as each call says.',
+          ),
       })
       .prefault({}),
     postgres: z

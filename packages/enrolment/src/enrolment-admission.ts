@@ -18,6 +18,17 @@ export interface AdmittedSessions {
   holds(agentId: string): boolean;
 }
 
+/** An agent that was let in. */
+interface Admitted {
+  /** That its session was opened with. */
+  readonly generation: number;
+  readonly atMs: number;
+  /** Its session is open, so that it is forgotten when there is none. */
+  isConfirmed: boolean;
+}
+
+/** Openings wait for each other when many agents come at once; one that takes longer than this will not happen. */
+const openingMsMax = 600_000;
 /** What one look at the store asks for. */
 const pageSize = 1_000;
 
@@ -30,8 +41,7 @@ export class EnrolmentAdmission implements Disposable {
   readonly #required: boolean;
   readonly #auditMs: number;
   readonly #logger: Logger;
-  /** The generation that each agent's session was opened with. */
-  readonly #admitted = new Map<string, number>();
+  readonly #admitted = new Map<string, Admitted>();
   #sessions: AdmittedSessions | undefined;
   #unlisten: (() => void) | undefined;
   #timer: ScheduledCall | undefined;
@@ -65,15 +75,17 @@ export class EnrolmentAdmission implements Disposable {
       if (standing !== undefined) throw enrolmentRequired(agentId, 'an agent of this id is enrolled');
       return {};
     }
-    this.#admitted.set(agentId, standing?.generation ?? 0);
+    const generation = standing?.generation ?? 0;
+    this.#admitted.set(agentId, { generation, atMs: this.#authority.clock.monotonicMs(), isConfirmed: false });
     return standing === undefined || standing.pools.length === 0 ? {} : { poolsAllowed: standing.pools };
   }
 
   /** Throws what was decided since {@link admit}. */
   async confirm(agentId: string): Promise<void> {
-    const generation = this.#admitted.get(agentId);
-    if (generation === undefined) return;
-    this.#authority.checkStanding(agentId, generation, await this.#authority.standing(agentId, true));
+    const admitted = this.#admitted.get(agentId);
+    if (admitted === undefined) return;
+    this.#authority.checkStanding(agentId, admitted.generation, await this.#authority.standing(agentId, true));
+    admitted.isConfirmed = true;
   }
 
   [Symbol.dispose](): void {
@@ -85,8 +97,10 @@ export class EnrolmentAdmission implements Disposable {
 
   #arm(): void {
     this.#timer = this.#authority.clock.schedule(this.#auditMs, () => {
-      for (const agentId of this.#admitted.keys()) {
-        if (this.#sessions?.holds(agentId) !== true) this.#admitted.delete(agentId);
+      const nowMs = this.#authority.clock.monotonicMs();
+      for (const [agentId, { isConfirmed, atMs }] of this.#admitted) {
+        if (this.#sessions?.holds(agentId) === true) continue;
+        if (isConfirmed || nowMs - atMs > openingMsMax) this.#admitted.delete(agentId);
       }
       void this.#look([...this.#admitted.keys()]).then(() => {
         if (this.#timer !== undefined) this.#arm();
@@ -114,13 +128,14 @@ export class EnrolmentAdmission implements Disposable {
   }
 
   #judge(agentId: string, now: EnrolmentRecord | undefined): void {
-    const generation = this.#admitted.get(agentId);
-    if (generation === undefined) return;
+    const admitted = this.#admitted.get(agentId);
+    if (admitted === undefined) return;
     try {
-      this.#authority.checkStanding(agentId, generation, now);
+      this.#authority.checkStanding(agentId, admitted.generation, now);
     } catch (error) {
       if (!isDroverError(error)) throw error;
-      this.#admitted.delete(agentId);
+      // One whose session is only being opened is stopped by `confirm`.
+      if (admitted.isConfirmed) this.#admitted.delete(agentId);
       const ended = this.#sessions?.evict(agentId, error) === true;
       if (ended) this.#logger.info({ agentId, code: error.code }, 'the session of an agent was ended');
     }

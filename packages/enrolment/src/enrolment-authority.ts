@@ -32,7 +32,7 @@ export interface EnrolmentAuthorityOptions {
   readonly sealSecret?: string;
   /** Machines without a token wait for approval; otherwise they are refused. Default true. */
   readonly anonymous?: boolean;
-  /** HOST:PORT by which agents call, where a proxy hides it; absent: as each call says. */
+  /** HOST:PORT by which agents call: a proof for any other name is refused. Absent or empty: as each call says. */
   readonly authorities?: readonly string[];
 }
 
@@ -214,9 +214,10 @@ export class EnrolmentAuthority {
     const proof = call.header.get(proofHeader);
     if (proof === null) throw proofInvalid('it is missing');
     const { authorities = [] } = this.#options;
+    // What a call says of itself is no proof where the names are known: a server that is none of ours could pass proofs on.
     return verifyProof(proof, {
       path: `/${call.service}/${call.method}`,
-      authorities: [...authorities, call.authority],
+      authorities: authorities.length > 0 ? authorities : [call.authority],
       credential,
       nowMs: this.clock.wallMs(),
     });

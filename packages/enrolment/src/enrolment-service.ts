@@ -1,6 +1,6 @@
 import { create } from '@bufbuild/protobuf';
 import { durationFromMs, durationMs } from '@bufbuild/protobuf/wkt';
-import type { ConnectRouter, HandlerContext } from '@connectrpc/connect';
+import type { ConnectRouter, HandlerContext, ServiceImpl } from '@connectrpc/connect';
 import {
   CredentialSchema,
   EnrolmentService,
@@ -13,6 +13,7 @@ import {
 import { DroverError, type Principal } from '@drover/lease-kit';
 import { agentRevoked, type EnrolmentApplication } from '@drover/lease-store';
 import { connectErrorFrom } from '@drover/rpc-errors';
+import { CallCount, defaultEnrolmentCallLimits, Turns, type EnrolmentCallLimits } from './call-limits.ts';
 import { parseEnrolmentToken } from './enrolment-token.ts';
 import { provedThumbprint, type EnrolmentAuthority, type IssuedCredential } from './enrolment-authority.ts';
 
@@ -29,38 +30,41 @@ export interface EnrolmentServiceDeps {
 }
 
 const waitMsMax = 60_000;
-/** Calls at once, of strangers too; beyond, they come again. */
-const callsMax = 2_048;
+/** A message of strangers: what it may say is a few names. */
+const messageBytesMax = 64 * 1024;
 /** How often a call that waits looks although no signal came. */
 const lookMs = 5_000;
 
 /** Puts drover.enrolment.v1.EnrolmentService on a router. */
-export function registerEnrolmentService(router: ConnectRouter, deps: EnrolmentServiceDeps): ConnectRouter {
+export function registerEnrolmentService(
+  router: ConnectRouter,
+  deps: EnrolmentServiceDeps,
+  options: Partial<EnrolmentCallLimits> = {},
+): ConnectRouter {
   const { authority } = deps;
-  let calls = 0;
-  const answer = async <T>(run: () => Promise<T>): Promise<T> => {
-    if (calls >= callsMax) throw connectErrorFrom(enrolmentBusy());
-    calls += 1;
+  const limits = { ...defaultEnrolmentCallLimits, ...options };
+  const applications = new CallCount(limits.applicationsMax, limits.applicationsPerAddressMax);
+  const renewals = new CallCount(limits.renewalsMax);
+  const turns = new Turns(limits.storeCallsMax);
+  const answer = async <T>(calls: CallCount, context: HandlerContext, run: () => Promise<T>): Promise<T> => {
     try {
-      return await run();
+      return await calls.during(deps.peerOf(context).remoteAddress, run);
     } catch (error) {
       throw connectErrorFrom(error);
-    } finally {
-      calls -= 1;
     }
   };
-  return router.service(EnrolmentService, {
+  const implementation: ServiceImpl<typeof EnrolmentService> = {
     enrol: (request, context) =>
-      answer(async () => {
+      answer(applications, context, async () => {
         const principal = deps.principalOf(context);
         const peer = deps.peerOf(context);
         const application = applicationFrom(request, provedThumbprint(principal), peer.remoteAddress);
         const call = { principal, signal: context.signal, certificateNames: peer.certificateNames };
         const waitMs = request.wait === undefined ? 0 : Math.min(waitMsMax, Math.max(0, durationMs(request.wait)));
-        return enrolled(authority, application, call, waitMs);
+        return enrolled(authority, application, call, { waitMs, turns });
       }),
     renewCredential: (_request, context) =>
-      answer(async () => {
+      answer(renewals, context, async () => {
         const principal = deps.principalOf(context);
         const thumbprint = provedThumbprint(principal);
         const enrolment = await authority.store.enrolmentOfKey(thumbprint, { principal, signal: context.signal });
@@ -69,7 +73,8 @@ export function registerEnrolmentService(router: ConnectRouter, deps: EnrolmentS
         const issued = await authority.issue(enrolment, principal);
         return create(RenewCredentialResponseSchema, { credential: credentialOf(issued) });
       }),
-  });
+  };
+  return router.service(EnrolmentService, implementation, { readMaxBytes: messageBytesMax });
 }
 
 type Call = Parameters<EnrolmentAuthority['apply']>[1] & { readonly signal: AbortSignal };
@@ -79,14 +84,14 @@ async function enrolled(
   authority: EnrolmentAuthority,
   application: EnrolmentApplication,
   call: Call,
-  waitMs: number,
+  { waitMs, turns }: { readonly waitMs: number; readonly turns: Turns },
 ): Promise<EnrolResponse> {
   const { agentId, keyThumbprint } = application;
   const untilMs = authority.clock.monotonicMs() + waitMs;
   for (;;) {
     // Listens before it looks: what is decided in between must not be missed.
     using decided = nextDecision(authority, agentId, call.signal);
-    const outcome = await authority.apply(application, call);
+    const outcome = await turns.take(call.signal, () => authority.apply(application, call));
     if (outcome.kind === 'enrolled') {
       const issued = await authority.issue(outcome.enrolment, call.principal);
       return create(EnrolResponseSchema, { outcome: { case: 'enrolled', value: credentialOf(issued) } });
@@ -141,14 +146,5 @@ function enrolmentUnknown(thumbprint: string): DroverError {
     code: 'ENROLMENT_UNKNOWN',
     advice: 'not-found',
     message: `No agent is enrolled with the key ${thumbprint}: another key has taken its place, or it never was.`,
-  });
-}
-
-function enrolmentBusy(): DroverError {
-  return new DroverError({
-    code: 'ENROLMENTS_BUSY',
-    advice: 'exhausted',
-    message: `${callsMax} machines ask to be enrolled at this server, which is the most allowed.`,
-    retryAfterMs: 5_000,
   });
 }

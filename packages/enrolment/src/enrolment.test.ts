@@ -1,15 +1,23 @@
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createClient } from '@connectrpc/connect';
+import { Code, createClient } from '@connectrpc/connect';
 import { createGrpcTransport } from '@connectrpc/connect-node';
 import { AgentIdentity, type AgentIdentityOptions } from '@drover/agent-identity';
-import { agentKeyFromJwk, createProver, EnrolmentService, newAgentKeyJwk } from '@drover/enrolment-protocol';
+import {
+  agentKeyFromJwk,
+  createProver,
+  EnrolmentService,
+  newAgentKeyJwk,
+  type KeyJwk,
+} from '@drover/enrolment-protocol';
 import { systemClock, type Clock, type Principal } from '@drover/lease-kit';
 import { createMemoryStore, type DroverStore } from '@drover/lease-store';
+import { droverErrorFromConnect } from '@drover/rpc-errors';
 import { createRpcHost, peerFrom, principalFrom, type RpcHost } from '@drover/rpc-host';
 import { decodeJwt, SignJWT } from 'jose';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { EnrolmentCallLimits } from './call-limits.ts';
 import { EnrolmentAdmission } from './enrolment-admission.ts';
 import { EnrolmentAuthority, type EnrolmentAuthorityOptions } from './enrolment-authority.ts';
 import { registerEnrolmentService } from './enrolment-service.ts';
@@ -40,17 +48,21 @@ function authorityOf(options: EnrolmentAuthorityOptions = {}, clock: Clock = sys
 }
 
 /** A host that serves enrolment. */
-async function serve(authority: EnrolmentAuthority): Promise<RpcHost> {
+async function serve(authority: EnrolmentAuthority, limits: Partial<EnrolmentCallLimits> = {}): Promise<RpcHost> {
   const host = createRpcHost(
     { host: '127.0.0.1', port: 0 },
     {
       principalOf: (incoming) => authority.proveKey(incoming),
       routes: (router) =>
-        registerEnrolmentService(router, {
-          authority,
-          principalOf: ({ values }) => principalFrom(values),
-          peerOf: ({ values }) => peerFrom(values),
-        }),
+        registerEnrolmentService(
+          router,
+          {
+            authority,
+            principalOf: ({ values }) => principalFrom(values),
+            peerOf: ({ values }) => peerFrom(values),
+          },
+          limits,
+        ),
     },
   );
   cleanups.push(() => host.stop({ graceMs: 0 }));
@@ -97,6 +109,10 @@ const code = (promise: Promise<unknown>): Promise<unknown> =>
     () => 'none',
     (error: { code?: unknown }) => error.code,
   );
+
+const fromWire = (error: unknown): never => {
+  throw droverErrorFromConnect(error);
+};
 
 /** A server, and an agent that is enrolled with it. */
 async function enrolledAgent(options: EnrolmentAuthorityOptions = {}) {
@@ -190,6 +206,15 @@ describe('refused is', () => {
     await show(authority, next);
   });
 
+  test('a proof for a name that is none of the server, though its call says so', async () => {
+    const { identity } = await enrolledAgent();
+    const ours = authorityOf({ authorities: [authorityName] });
+    await show(ours, await identity.headers(url), { authority: 'behind.proxy' });
+    // Passed on by somebody whom the agent took for a server.
+    const passedOn = await identity.headers('https://evil.example/a.B/C');
+    expect(await code(show(ours, passedOn, { authority: 'evil.example' }))).toBe('PROOF_INVALID');
+  });
+
   test('a credential that has expired', async () => {
     const { authority, identity } = await enrolledAgent({ credentialMs: 2_000 });
     const later: Clock = { ...systemClock, wallMs: () => Date.now() + 40_000 };
@@ -240,6 +265,38 @@ test('a machine without a token waits until it is approved, or sent away', async
   expect(await code((await identify(closed, { agentId: 'c' })).enrolled())).toBe('ENROLMENT_CLOSED');
 });
 
+test('machines that wait keep neither those of other addresses out, nor enrolled agents from renewing', async () => {
+  const { authority } = await enrolledAgent();
+  const host = await serve(authority, { applicationsPerAddressMax: 2, applicationsMax: 3 });
+  const client = createClient(EnrolmentService, createGrpcTransport({ baseUrl: host.url }));
+  const ending = new AbortController();
+  cleanups.push(() => ending.abort());
+  const prove = async (method: string, key = newAgentKeyJwk()) => {
+    const prover = createProver(await agentKeyFromJwk(await key), Date.now);
+    const dpop = await prover({ url: `${host.url}/${EnrolmentService.typeName}/${method}` });
+    return { headers: { dpop }, signal: ending.signal };
+  };
+  const enrol = async (agentId: string, more: object = {}) =>
+    code(client.enrol({ agentId, wait: { seconds: 60n }, ...more }, await prove('Enrol')).catch(fromWire));
+  const waiting = [enrol('w1'), enrol('w2')];
+  await expect.poll(async () => (await store.enrolments.pending({ limit: 9 }, operator)).length).toBe(2);
+  expect(await enrol('w3')).toBe('ENROLMENTS_BUSY');
+  const agent = JSON.parse(readFileSync(join(dir, 'a1/agent-key.json'), 'utf8')) as Promise<KeyJwk>;
+  const renewed = await client.renewCredential({}, await prove('RenewCredential', agent));
+  expect(renewed.credential?.agentId).toBe('a1');
+  ending.abort();
+  await Promise.all(waiting);
+});
+
+test('a stranger cannot send much', async () => {
+  const host = await serve(authorityOf());
+  const client = createClient(EnrolmentService, createGrpcTransport({ baseUrl: host.url }));
+  const prover = createProver(await agentKeyFromJwk(await newAgentKeyJwk()), Date.now);
+  const dpop = await prover({ url: `${host.url}/${EnrolmentService.typeName}/Enrol` });
+  const call = client.enrol({ agentId: 'a1', name: 'x'.repeat(2 ** 20) }, { headers: { dpop } });
+  await expect(call).rejects.toMatchObject({ code: Code.ResourceExhausted });
+});
+
 describe('who is locked out', () => {
   /** Which sessions a server has, and why they were ended. */
   function sessionsOf(admission: EnrolmentAdmission) {
@@ -277,6 +334,27 @@ describe('who is locked out', () => {
     const back = await identify(host);
     await back.enrolled();
     expect(await show(authority, await back.headers(url))).toMatchObject({ id: 'a1' });
+  });
+
+  test('an agent that is revoked after a look passed over the opening of its session', async () => {
+    const ticks: (() => void)[] = [];
+    const clock: Clock = { ...systemClock, schedule: (_ms, run) => (ticks.push(run), { cancel: () => undefined }) };
+    const { identity } = await enrolledAgent();
+    const authority = authorityOf({}, clock);
+    const admission = new EnrolmentAdmission({ required: true }, authority);
+    const evicted: string[] = [];
+    let isOpen = false;
+    admission.start({ evict: (agentId) => evicted.push(agentId) > 0, holds: () => isOpen });
+    cleanups.push(() => admission[Symbol.dispose]());
+    const principal = await show(authority, await identity.headers(url));
+    await admission.admit('a1', { principal, signal: new AbortController().signal });
+    // Many agents come at once: it waits for its turn while others are looked at.
+    ticks.shift()!();
+    isOpen = true;
+    await admission.confirm('a1');
+    await store.enrolments.revoke('a1', operator);
+    store.signals.announce({ kind: 'enrolment', agentId: 'a1' });
+    await expect.poll(() => evicted).toEqual(['a1']);
   });
 
   test('a machine whose id was enrolled anew is fenced; a signal that was lost only delays it', async () => {

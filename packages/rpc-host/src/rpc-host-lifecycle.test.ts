@@ -268,3 +268,13 @@ describe('limits', () => {
     session.destroy();
   });
 });
+
+test('whoever watches a service cannot make the host keep more than a name', async () => {
+  const { host } = await startHost();
+  const health = createClient(Health, createGrpcTransport({ baseUrl: host.url }));
+  const watch = async (service: string) => {
+    for await (const { status } of health.watch({ service })) return status;
+  };
+  expect(await watch('no.Such')).toBe(ServingStatus.SERVICE_UNKNOWN);
+  await expect(watch('x'.repeat(2_000))).rejects.toMatchObject({ code: Code.ResourceExhausted });
+});

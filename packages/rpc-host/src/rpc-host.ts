@@ -115,6 +115,8 @@ export interface RpcHost extends AsyncDisposable {
 }
 
 const defaultGraceMs = 10_000;
+/** Longest question about the health of a service: its name. */
+const healthReadBytesMax = 1_024;
 /** How long the statuses of calls that the end of the grace cut off may take to reach their callers. */
 const lastWordsMs = 500;
 
@@ -147,7 +149,8 @@ export function createRpcHost(options: RpcHostOptions, deps: RpcHostDeps): RpcHo
   });
   const router = recordBidiMethods(connectRouter, bidiMethods);
   deps.routes(router);
-  router.service(Health, createHealthService(statuses, draining.signal));
+  // Anybody may call it, and a watch keeps what it was asked.
+  router.service(Health, createHealthService(statuses, draining.signal), { readMaxBytes: healthReadBytesMax });
   const reflection = createReflection([
     ...new Set([...router.handlers.map(({ service }) => service), ServerReflection, ServerReflectionV1Alpha]),
   ]);

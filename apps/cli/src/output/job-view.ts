@@ -19,7 +19,7 @@ export function progressLines(job: JobStatus, columns: number): string[] {
     const percent = lease.state === LeaseState.ENDED ? 100 : lease.percent;
     const filled = Math.round((percent / 100) * barWidth);
     const bar = '━'.repeat(filled) + styleText('dim', '━'.repeat(barWidth - filled));
-    const text = `${lease.name.padEnd(12)} ${bar} ${String(percent).padStart(3)} %  `;
+    const text = `${printable(lease.name).padEnd(12)} ${bar} ${String(percent).padStart(3)} %  `;
     const doing = `${leaseStateWord(lease.state)}${agentText(lease)}${lease.progressMessage && lease.state !== LeaseState.ENDED ? ` · ${printable(lease.progressMessage)}` : ''}`;
     const room = Math.max(10, columns - lease.name.length - barWidth - 12);
     return text + (doing.length > room ? `${doing.slice(0, room - 1)}…` : doing);

@@ -1,4 +1,4 @@
-import { DroverError, messageOf } from '@drover/lease-kit';
+import { DroverError } from '@drover/lease-kit';
 import { chmodSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -59,12 +59,12 @@ function readAll(file: string): Credentials {
   }
   try {
     return JSON.parse(text) as Credentials;
-  } catch (error) {
+  } catch {
     throw new DroverError({
       code: 'CREDENTIALS_INVALID',
       advice: 'fix-input',
-      message: `${file} is no JSON (${messageOf(error)}): remove it and sign in anew`,
-      cause: error,
+      // What the parser says shows a piece of the file, and what is in it is secret.
+      message: `${file} is no JSON: remove it and sign in anew`,
     });
   }
 }
