@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { loadAppConfig } from '@drover/app-config';
@@ -70,4 +70,17 @@ test.each([
   const flags = { 'state.dir': '/srv/drover/agent', 'cleanup.folders': [folder] };
   const config = loadAppConfig(agentConfig, { env: {}, flags, cwd: '/' }).value;
   expect(() => cleanUpPlaces(config, { attemptFolders: () => undefined })).toThrow(message);
+});
+
+test('a link to the state folder is not to be cleaned either', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'drover-clean-up-'));
+  try {
+    await mkdir(join(dir, 'state'));
+    await symlink(join(dir, 'state'), join(dir, 'logs'));
+    const flags = { 'state.dir': join(dir, 'state'), 'cleanup.folders': [join(dir, 'logs')] };
+    const config = loadAppConfig(agentConfig, { env: {}, flags, cwd: '/' }).value;
+    expect(() => cleanUpPlaces(config, { attemptFolders: () => undefined })).toThrow(/holds state\.dir/);
+  } finally {
+    await rm(dir, { recursive: true });
+  }
 });

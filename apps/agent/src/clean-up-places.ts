@@ -2,7 +2,7 @@ import type { LeaseAgent } from '@drover/lease-agent';
 import { DroverError } from '@drover/lease-kit';
 import type { CleanUpPlace } from '@drover/machine-care';
 import { isProcessAlive, readBootId, tryLockFile } from '@drover/process-runner';
-import { readFileSync } from 'node:fs';
+import { readFileSync, realpathSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, relative, resolve } from 'node:path';
 import type { AgentConfig } from './agent-config.ts';
@@ -70,7 +70,10 @@ export function cleanUpPlaces(config: AgentConfig, agent: Pick<LeaseAgent, 'atte
 
 /** Everything in such a folder may go, so that a slip must not name more than was meant. */
 function checkFolder(folder: string, state: string): void {
-  const isWithin = (inner: string, outer: string): boolean => !relative(outer, inner).startsWith('..');
+  const isBelow = (inner: string, outer: string): boolean => !relative(outer, inner).startsWith('..');
+  // A link is what it leads to, too.
+  const isWithin = (inner: string, outer: string): boolean =>
+    isBelow(inner, outer) || isBelow(real(inner), real(outer));
   const problem = isWithin(state, folder)
     ? `holds state.dir ${state}`
     : isWithin(folder, state)
@@ -84,6 +87,15 @@ function checkFolder(folder: string, state: string): void {
     advice: 'fix-input',
     message: `cleanup.folders: ${folder} ${problem}; allowed are folders of logs or caches alone, for all in them may be removed`,
   });
+}
+
+/** Where a path leads; the path itself while nothing is there. */
+function real(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
 }
 
 /** A record is needed as long as its process may be there. */

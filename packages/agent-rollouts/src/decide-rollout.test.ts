@@ -46,6 +46,16 @@ describe('rings', () => {
     const without = after(few, [lowest], { online: false });
     expect(decideRollout(rollout, without).upgrade).toHaveLength(1);
   });
+
+  test('a build that takes its first agent down after it was healthy does not go from one agent to the next', () => {
+    const few = agents.filter(({ agentId }) => rolloutPercentile(agentId) > 60).slice(0, 3);
+    const [first] = decideRollout(rollout, few).upgrade;
+    for (const state of ['upgrading', 'upgraded'] as const) {
+      const down = after(few, [first!], { online: false, bundle: fresh, task: { state } });
+      const soaked = { ...rollout, ringDoneForMs: rollout.soakMs };
+      expect(decideRollout(soaked, down)).toEqual({ upgrade: [], withdraw: [] });
+    }
+  });
 });
 
 describe('a roll-out', () => {

@@ -20,7 +20,8 @@ export function hasArrived(rollout: Pick<Rollout, 'bundles'>, agent: RolloutAgen
 /**
  * Numbers of the rings that agents belong to, by agent id: the first one whose percentage is above the agent's percentile. A
  * small fleet may have nobody below the first percentage: of those that can be upgraded, the agent with the lowest percentile
- * belongs to the first ring in any case, so that no build reaches everybody untried.
+ * belongs to the first ring in any case, so that no build reaches everybody untried. One that the roll-out has come to stands
+ * for the rest also when it is away: its place goes to nobody else, or a build that takes agents down would walk through all.
  */
 export function ringsOf(rollout: Rollout, agents: readonly RolloutAgent[]): ReadonlyMap<string, number> {
   const rings = new Map<string, number>();
@@ -30,11 +31,16 @@ export function ringsOf(rollout: Rollout, agents: readonly RolloutAgent[]): Read
     const percentile = rolloutPercentile(agentId);
     const ring = rollout.rings.findIndex((percent) => percentile < percent);
     rings.set(agentId, ring < 0 ? rollout.rings.length - 1 : ring);
-    if (!canTake(rollout, agent)) continue;
+    if (!canTake(rollout, agent) && !wasReached(agent)) continue;
     if (first === undefined || percentile < first.percentile) first = { agentId, percentile };
   }
   if (first !== undefined) rings.set(first.agentId, 0);
   return rings;
+}
+
+/** True for an agent that the roll-out has come to, and with which it has not been taken back. */
+function wasReached({ task }: RolloutAgent): boolean {
+  return task !== undefined && task.state !== 'withdrawn';
 }
 
 /** True for an agent that has a session and what it takes. */

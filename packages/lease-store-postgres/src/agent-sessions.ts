@@ -104,6 +104,7 @@ export class AgentSessions {
       'agent_remove',
       `with gone as (delete from ${s}.agents where agent_id = $1 and session_id is null returning epoch),
        unset as (delete from ${s}.agent_settings where agent_id = $1 and exists (select 1 from gone)),
+       unwanted as (delete from ${s}.agent_tasks where agent_id = $1 and exists (select 1 from gone)),
        raised as (
          update ${s}.epoch_floor f set epoch = greatest(f.epoch, gone.epoch) from gone)
        select exists (select 1 from gone) as is_gone, exists (select 1 from ${s}.agents where agent_id = $1) as was_there`,

@@ -57,7 +57,8 @@ export class SessionSweep {
          delete from ${s}.agents a using left_agents l where a.agent_id = l.agent_id and a.session_id is null
            and not exists (select 1 from ${s}.leases x where x.agent_id = a.agent_id)
          returning a.agent_id, a.epoch),
-       unset as (delete from ${s}.agent_settings t using gone where t.agent_id = gone.agent_id)
+       unset as (delete from ${s}.agent_settings t using gone where t.agent_id = gone.agent_id),
+       unwanted as (delete from ${s}.agent_tasks t using gone where t.agent_id = gone.agent_id)
        update ${s}.epoch_floor f set epoch = greatest(f.epoch, (select max(epoch) from gone))
         where exists (select 1 from gone)`,
     );

@@ -105,6 +105,9 @@ class MemoryAgentTasks {
 
   constructor(data: MemoryData) {
     this.#data = data;
+    data.onAgentForgotten.push((agentId) => {
+      for (const [name, task] of this.#tasks) if (task.agentId === agentId) this.#tasks.delete(name);
+    });
   }
 
   find(key: AgentTaskKey): MemoryAgentTask | undefined {

@@ -117,6 +117,8 @@ export class MemoryData {
   readonly jobs = new Map<string, MemoryJob>();
   readonly settings = new Map<string, AgentSettings>();
   readonly health = new Map<string, AgentHealthRecord>();
+  /** Told of agents that are forgotten. */
+  readonly onAgentForgotten: ((agentId: string) => void)[] = [];
   /** Not below the epoch of any agent that was removed. */
   epochFloor = 0;
   readonly servers = new Map<string, { beatAtMs: number; leftAtMs: number | undefined }>();

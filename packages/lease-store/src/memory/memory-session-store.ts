@@ -121,6 +121,7 @@ function forget(data: MemoryData, agentId: string): void {
   data.agents.delete(agentId);
   data.settings.delete(agentId);
   data.health.delete(agentId);
+  for (const listener of data.onAgentForgotten) listener(agentId);
 }
 
 function checkDescription(description: AgentDescription): void {

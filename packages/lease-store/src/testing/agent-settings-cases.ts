@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { create } from '@bufbuild/protobuf';
+import { AnySchema } from '@bufbuild/protobuf/wkt';
 import { AgentDescriptionSchema } from '@drover/lease-protocol';
+import type { AgentTaskWish } from '../agent-task-store.ts';
 import type { DowntimeDraft } from '../agent-settings-store.ts';
 import type { StoreCase } from './compliance-case.ts';
 import {
@@ -25,6 +27,10 @@ function downtime(changes: Partial<DowntimeDraft> = {}): DowntimeDraft {
     comment: 'patches',
     ...changes,
   };
+}
+
+function wish(agentId: string, source = 'shutdown'): AgentTaskWish {
+  return { source, agentId, payload: create(AnySchema, { typeUrl: 'type.googleapis.com/drover.test.v1.Off' }) };
 }
 
 /** What every store of agents' settings does. */
@@ -102,11 +108,12 @@ export const agentSettingsStoreCases: readonly StoreCase[] = [
     },
   },
   {
-    name: 'forgets an agent without a session with its settings, and never gives an epoch again',
+    name: 'forgets an agent without a session with its settings and what was wanted of it, and never gives an epoch again',
     async run({ store }) {
-      const { sessions, agentSettings } = store;
+      const { sessions, agentSettings, agentTasks } = store;
       const { epoch } = await openSample(store, 'agent-1');
       await agentSettings.setEnabled(['agent-1'], { enabled: false, comment: '' }, context);
+      await agentTasks.want([wish('agent-1'), wish('agent-1', 'upgrade')], context);
       await rejectsWith(sessions.removeAgent('agent-1', context), 'AGENT_ONLINE');
       await sessions.endSession({ agentId: 'agent-1', epoch }, 'gone', context);
       assert.equal((await sessions.agent('agent-1', context)).agentId, 'agent-1');
@@ -116,6 +123,8 @@ export const agentSettingsStoreCases: readonly StoreCase[] = [
       assert.deepEqual(await agentSettings.settings({ limit: 10 }, context), []);
       assert.ok((await openSample(store, 'agent-1')).epoch > epoch);
       assert.deepEqual(await agentSettings.settingsOf(['agent-1'], context), []);
+      // Another machine of that name must not be switched off for the one that is gone.
+      assert.deepEqual(await agentTasks.list({ limit: 10 }, context), []);
     },
   },
   {
@@ -130,10 +139,16 @@ export const agentSettingsStoreCases: readonly StoreCase[] = [
       await sessions.beat('server-1', context);
       await boundSample(store, { agentId: 'dead', epoch: dead.epoch });
       await boundSample(store, { agentId: 'here', epoch: here.epoch });
+      await store.agentTasks.want([wish('left'), wish('here')], context);
       await sessions.endSession({ agentId: 'left', epoch: left.epoch }, 'done', context);
       await sessions.sweep(sweepLimits, context);
       const ids = async () => (await sessions.agents({ limit: 10 }, context)).map(({ agentId }) => agentId);
       assert.deepEqual(await ids(), ['dead', 'here', 'other']);
+      const wanted = await store.agentTasks.list({ limit: 10 }, context);
+      assert.deepEqual(
+        wanted.map(({ agentId }) => agentId),
+        ['here'],
+      );
       await elapse(31_000);
       await sessions.beat('server-1', context);
       assert.equal((await sessions.sweep(sweepLimits, context)).length, 1);

@@ -113,9 +113,10 @@ export class RolloutConductor implements AsyncDisposable {
     const agents = await readRolloutAgents(store, rollouts, this.#context());
     let nextMs = this.#options.idlePollMs;
     for (const rollout of rollouts) {
-      await this.#keepBundles(rollout);
       const members = agents.get(rollout.channel) ?? [];
       await this.#carryOut(rollout, members, decideRollout(rollout, members));
+      // After what may have to be halted: a content store that is away must not keep a roll-out going.
+      await this.#keepBundles(rollout);
       if (rollout.state !== 'rolling') continue;
       const { ringDoneForMs, soakMs } = rollout;
       const soaksForMs = ringDoneForMs === undefined ? Infinity : Math.max(1, soakMs - ringDoneForMs);
@@ -167,7 +168,13 @@ export class RolloutConductor implements AsyncDisposable {
     const nowMs = this.#clock.monotonicMs();
     if (nowMs - (this.#pinnedAtMs.get(rolloutId) ?? -Infinity) < pinAgainMs) return;
     const digests = [...bundles, ...(previous?.bundles ?? [])].map(({ hash, sizeBytes }) => ({ hash, sizeBytes }));
-    const missing = await this.#deps.blobs.pin(digests, { owner: rolloutGroup(rolloutId), expiresAfterMs: pinMs });
+    let missing: readonly { readonly hash: string }[];
+    try {
+      missing = await this.#deps.blobs.pin(digests, { owner: rolloutGroup(rolloutId), expiresAfterMs: pinMs });
+    } catch (error) {
+      this.#logger.warn({ channel, err: error }, 'bundles of a channel could not be pinned; tried again soon');
+      return;
+    }
     if (missing.length > 0) {
       this.#logger.warn(
         { channel, missing: missing.map(({ hash }) => hash) },
