@@ -129,7 +129,7 @@ async function conformOne(workspace: Workspace, around: Surroundings): Promise<W
   const { clock, logger, signal } = around.context;
   const { name, folder } = workspace;
   const startMs = clock.monotonicMs();
-  const took = () => durationFromMs(clock.monotonicMs() - startMs);
+  const took = () => durationFromMs(Math.round(clock.monotonicMs() - startMs));
   try {
     const provider = around.providers.find(({ kind }) => kind === workspace.provider);
     if (provider === undefined) throw providerUnknown(workspace.provider, around.providers);
