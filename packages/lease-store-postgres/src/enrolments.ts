@@ -6,6 +6,7 @@ import {
   checkCount,
   checkKeyThumbprint,
   checkPageLimit,
+  checkOneIsMeant,
   checkPoolNames,
   checkEnrolmentTokenDraft,
   decideApplication,
@@ -260,9 +261,10 @@ export function postgresEnrolments(s: string, { call, transaction, audit }: Enro
       return locked(context, async (session) => {
         const found = await waiting(session, agentId, keyThumbprint);
         if (found !== undefined) {
+          const earlier = await enrolmentOf(session, 'e.agent_id', agentId);
+          checkOneIsMeant({ agentId, keyThumbprint: found.key_thumbprint }, keyThumbprint, earlier);
           const owner = await enrolmentOf(session, 'e.key_thumbprint', found.key_thumbprint);
           if (owner !== undefined && owner.agentId !== agentId) throw agentKeyTaken(agentId, owner.agentId);
-          const earlier = await enrolmentOf(session, 'e.agent_id', agentId);
           const record = await enrol(session, { agentId, keyThumbprint: found.key_thumbprint }, pools, { decidedBy });
           return approved(session, context, earlier, record);
         }

@@ -1,4 +1,5 @@
 import { DroverError } from '@drover/lease-kit';
+import type { EnrolmentRecord } from './enrolment-store.ts';
 
 /** Why a registration token enrols nobody. */
 export type TokenRefusal = 'invalid' | 'expired' | 'revoked' | 'used';
@@ -108,6 +109,19 @@ export function enrolmentAmbiguous(agentId: string, thumbprints: readonly string
     message: `Several machines ask to be agent ${agentId}; name one by its key: ${thumbprints.join(', ')}.`,
     details: { agentId },
   });
+}
+
+/**
+ * Throws `ENROLMENT_AMBIGUOUS` where an id alone is approved and means two machines: the one that was revoked, which would come
+ * back, and another one that asks for its id.
+ */
+export function checkOneIsMeant(
+  asking: { readonly agentId: string; readonly keyThumbprint: string },
+  named: string | undefined,
+  enrolment: EnrolmentRecord | undefined,
+): void {
+  if (named !== undefined || enrolment?.state !== 'revoked') return;
+  throw enrolmentAmbiguous(asking.agentId, [enrolment.keyThumbprint, asking.keyThumbprint]);
 }
 
 export function enrolmentNotFound(agentId: string): DroverError {

@@ -58,6 +58,7 @@ export {
   agentIdTaken,
   agentKeyTaken,
   agentRevoked,
+  checkOneIsMeant,
   enrolmentAmbiguous,
   enrolmentNotFound,
   enrolmentNotPending,

@@ -11,6 +11,7 @@ import { checkCount } from '../check-store-input.ts';
 import { decideApplication } from '../enrolment-decision.ts';
 import {
   agentKeyTaken,
+  checkOneIsMeant,
   enrolmentAmbiguous,
   enrolmentNotFound,
   enrolmentNotPending,
@@ -203,6 +204,7 @@ export function memoryEnrolmentStore(data: MemoryData, audit: MemoryAudit): Enro
       const decidedBy = principalName(context.principal);
       const found = waiting(agentId, keyThumbprint);
       if (found !== undefined) {
+        checkOneIsMeant(found.application, keyThumbprint, enrolments.get(agentId));
         const owner = ownerOf(found.application.keyThumbprint);
         if (owner !== undefined && owner.agentId !== agentId) throw agentKeyTaken(agentId, owner.agentId);
         return approved(enrolments.get(agentId), enrol(found.application, pools, { decidedBy }), context);

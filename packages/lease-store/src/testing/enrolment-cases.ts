@@ -203,6 +203,10 @@ export const enrolmentStoreCases: readonly StoreCase[] = [
       await rejectsWith(enrolments.apply(application('a1', 'A', token()), context), 'AGENT_REVOKED');
       await rejectsWith(enrolments.apply(application('a1', 'A'), context), 'AGENT_REVOKED');
       await rejectsWith(enrolments.revoke('none', context), 'ENROLMENT_NOT_FOUND');
+      // Somebody else asks for the id: whoever means the old machine must not let that one in.
+      await enrolments.apply(application('a1', 'X'), context);
+      await rejectsWith(enrolments.approve({ agentId: 'a1', pools: [] }, context), 'ENROLMENT_AMBIGUOUS');
+      await enrolments.reject({ agentId: 'a1' }, context);
       const back = await enrolments.approve({ agentId: 'a1', pools: [] }, context);
       assert.deepEqual([back.state, back.generation, back.pools, back.revokedAtMs], ['enrolled', 3, ['p'], undefined]);
       await rejectsWith(enrolments.approve({ agentId: 'a1', pools: [] }, context), 'ENROLMENT_NOT_PENDING');
