@@ -1,5 +1,5 @@
 import tab from '@bomb.sh/tab/commander';
-import { Command } from 'commander';
+import { Command, Help, Option } from 'commander';
 import type { CommandContext } from './command-context.ts';
 import { addEnrolmentCommands } from './commands/enrolment-commands.ts';
 import { addBundleCommands } from './commands/bundle-commands.ts';
@@ -39,7 +39,7 @@ export async function createProgram(context: CommandContext, argv: readonly stri
   program.addCommand(await appCommand('server', 'run a server', argv));
   program.addCommand(await appCommand('agent', 'run an agent on this machine', argv));
   for (const command of [program, ...allCommands(program)]) {
-    command.exitOverride().showHelpAfterError(hintOf(command));
+    command.exitOverride().showHelpAfterError(hintOf(command)).configureHelp({ optionDescription });
   }
   tab(program, { completionCommandName: 'completion' });
   return program;
@@ -60,6 +60,13 @@ function hintOf(command: Command): string {
   for (let at: Command | null = command; at; at = at.parent) names.unshift(at.name());
   const inner = command.commands.map((one) => one.name()).join(', ');
   return `${inner === '' ? '' : `commands: ${inner}\n`}(${names.join(' ')} --help tells more)`;
+}
+
+/** A default that is nothing is not worth a word: the description says what absence means. */
+function optionDescription(option: Option): string {
+  const isNothing = ['', 0, false].includes(option.defaultValue as never) || String(option.defaultValue) === '';
+  const shown = isNothing ? Object.assign(new Option(option.flags), option, { defaultValue: undefined }) : option;
+  return new Help().optionDescription(shown);
 }
 
 function allCommands(command: Command): Command[] {
