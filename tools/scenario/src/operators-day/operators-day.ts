@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { Scenario, ScenarioContext } from '../scenario.ts';
 import { AgentReleases } from '../fleet/agent-releases.ts';
 import { arrive } from './arrive.ts';
+import { conform } from './conform.ts';
 import { refuseBadBuild, restartOneByOne, shutDown, upgrade } from './care.ts';
 import { dayText, leaseLines, type DayReport } from './day-report.ts';
 import { FleetOfTheDay } from './fleet-of-the-day.ts';
@@ -60,6 +61,7 @@ async function liveThrough(dir: string, { say, signal, agents, jobs: jobCount }:
   await phase('a version is rolled out in rings while jobs run', (notes) => upgrade(fleet, second, notes));
   await phase('a bad build stops at the first ring', (notes) => refuseBadBuild(fleet, bad, second, notes));
   await jobs.submit('noon', parts.noon);
+  await phase('the machines conform to a workspace while jobs run', (notes) => conform(fleet, notes));
   await phase('the machines are restarted one by one while jobs run', (notes) => restartOneByOne(fleet, notes));
   await jobs.submit('evening', parts.evening);
   let succeeded = 0;
