@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -41,6 +42,23 @@ test('what is old goes, and what is in use stays however old it is', async () =>
   expect(report!.removedBytes).toBeGreaterThanOrEqual(4_096);
   expect(left()).toEqual(['new', 'other.lock', 'used']);
   expect(released).toEqual(['old']);
+});
+
+test('what cannot be removed does not keep all the rest', async () => {
+  // Deeper than a path may be long, so that this holds for root as well.
+  const deep = 'n=0; while [ $n -lt 25 ]; do d=$(printf %0200d $n); mkdir "$d"; cd "$d"; n=$((n+1)); done';
+  for (const name of ['.drover-removing-left', 'a-stuck']) {
+    mkdirSync(join(folder, name));
+    execFileSync('/bin/sh', ['-c', deep], { cwd: join(folder, name) });
+  }
+  for (const child of readdirSync(join(folder, 'a-stuck'))) utimesSync(join(folder, 'a-stuck', child), 1, 1);
+  utimesSync(join(folder, 'a-stuck'), 1, 1);
+  entry('old', 20);
+  await using cleanUp = createCleanUp({ places: [place({ ageMaxMs: 14 * day })] });
+  expect((await cleanUp.run())[0]).toMatchObject({ removed: 1, kept: 1 });
+  expect((await cleanUp.run())[0]).toMatchObject({ removed: 0, kept: 0 });
+  expect(left().every((name) => name.startsWith('.drover-removing-'))).toBe(true);
+  execFileSync('rm', ['-rf', ...left()], { cwd: folder });
 });
 
 test('beyond a size the least recently used go, and no more than needed', async () => {

@@ -178,15 +178,30 @@ class KeptClean implements CleanUp {
     } finally {
       release();
     }
-    await rm(aside, { recursive: true, force: true, maxRetries: 3 });
+    if (!(await this.#removeAside(place, aside))) {
+      tally.kept += 1;
+      return false;
+    }
     tally.removed += 1;
     tally.removedBytes += entry.sizeBytes;
     return true;
   }
 
-  async #removeLeftovers({ folder }: CleanUpPlace): Promise<void> {
+  async #removeLeftovers(place: CleanUpPlace): Promise<void> {
+    const { folder } = place;
     for (const name of await readdir(folder).catch(() => [])) {
-      if (name.startsWith(prefix)) await rm(join(folder, name), { recursive: true, force: true, maxRetries: 3 });
+      if (name.startsWith(prefix)) await this.#removeAside(place, join(folder, name));
+    }
+  }
+
+  /** What cannot be removed, a folder of somebody else, say, must not keep all the rest of its place. Tried again by each run. */
+  async #removeAside({ name }: CleanUpPlace, path: string): Promise<boolean> {
+    try {
+      await rm(path, { recursive: true, force: true, maxRetries: 3 });
+      return true;
+    } catch (error) {
+      this.#logger.warn({ err: error, path }, `something of ${name} cannot be removed`);
+      return false;
     }
   }
 
