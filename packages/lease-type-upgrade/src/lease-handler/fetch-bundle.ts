@@ -1,6 +1,14 @@
+import { createReadStream } from 'node:fs';
 import { open, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createDigestHasher, digestEquals, formatDigest, type ContentStore, type Digest } from '@drover/content-store';
+import {
+  createDigestHasher,
+  digestEquals,
+  digestOfStream,
+  formatDigest,
+  type ContentStore,
+  type Digest,
+} from '@drover/content-store';
 import { DroverError } from '@drover/lease-kit';
 
 /** Where a bundle comes from and goes to. */
@@ -13,13 +21,15 @@ export interface FetchBundleDeps {
 }
 
 /**
- * Fetches an archive; answers the file, whose bytes are those of `digest`. One that is there already is taken: it got its
- * name when it was whole. Throws `BUNDLE_UNAVAILABLE`, `BUNDLE_DIGEST_WRONG` and the signal's reason.
+ * Fetches an archive; answers the file, whose bytes are those of `digest`. One that is there already and has them is taken.
+ * Throws `BUNDLE_UNAVAILABLE`, `BUNDLE_DIGEST_WRONG` and the signal's reason.
  */
 export async function fetchBundle(digest: Digest, deps: FetchBundleDeps): Promise<string> {
   const file = join(deps.stateDir, `${digest.hash}.tar.gz`);
   const there = await stat(file).catch(() => undefined);
-  if (there?.size === digest.sizeBytes) return file;
+  // The signature is of these bytes: a name and a size say nothing of what others may have put there since.
+  if (there?.size === digest.sizeBytes && digestEquals(await digestOfStream(createReadStream(file)), digest))
+    return file;
   const partial = `${file}.partial`;
   const handle = await open(partial, 'w', 0o600);
   const hasher = createDigestHasher();
