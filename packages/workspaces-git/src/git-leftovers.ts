@@ -1,10 +1,18 @@
 import { isProcessAlive, type ProcessIdentity } from '@drover/process-runner';
 import { readdirSync, readFileSync } from 'node:fs';
-import { readdir, rm } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { readdir, realpath, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /** Every git process that works for a workspace has it in its environment, with the workspace's key. */
 export const workspaceKeyVariable = 'DROVER_WORKSPACE_SYNC';
+
+/** Names a workspace on this machine: several agents may have workspaces of one name, each below a root of its own. */
+export async function workspaceKey(root: string, folderKey: string): Promise<string> {
+  return createHash('sha256')
+    .update(`${await realpath(root)}\0${folderKey}`)
+    .digest('hex');
+}
 
 const waitMs = 10;
 

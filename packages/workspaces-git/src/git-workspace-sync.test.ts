@@ -95,6 +95,18 @@ const read = (...names: string[]) => readFileSync(at(...names), 'utf8');
 const isWhole = () =>
   git(at(), 'status', '--porcelain', '--ignored') === '' && git(at(), 'fsck', '--no-dangling') === '';
 
+test('agents of one machine do not disturb each other: workspaces of one name below different roots', async () => {
+  commit(source, { file: '1' });
+  const roots = ['one', 'other'].map((name) => join(dir, name));
+  // Again and again, so that one starts, and ends what was left of it, in the midst of the other.
+  const synced = await Promise.allSettled(
+    roots.map(async (root) => {
+      for (let n = 0; n < 5; n += 1) await sync({ root });
+    }),
+  );
+  expect(synced).toEqual(roots.map(() => ({ status: 'fulfilled', value: undefined })));
+});
+
 describe('what the source does', () => {
   test('a branch that moves, is rewritten, and is deleted', async () => {
     const first = commit(source, { file: '1' });

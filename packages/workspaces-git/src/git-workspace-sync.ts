@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { checkGitRequest } from './check-git-request.ts';
 import { trustingConfig } from './git-checkout.ts';
 import { repositoryMissing } from './git-errors.ts';
-import { endStrayGit, removeLeftovers } from './git-leftovers.ts';
+import { endStrayGit, removeLeftovers, workspaceKey } from './git-leftovers.ts';
 import { GitProgress } from './git-progress.ts';
 import { parseGitRevision, parseGitSource, type GitRevision, type GitSource, type GitTransport } from './git-source.ts';
 import { GitWorkingTree, WorkspaceBroken } from './git-working-tree.ts';
@@ -71,7 +71,8 @@ export function createGitWorkspaceSync(
     const progress = new GitProgress(report);
     try {
       progress.enter({ from: 0, to: 2, message: 'looking at what is there' });
-      const { dir, key } = folder;
+      const { dir } = folder;
+      const key = await workspaceKey(request.root, folder.key);
       const { trustEnv } = trust;
       const protocols = reachable.join(':');
       const common = { source, dir, key, gitPath, timeoutMs, protocols, trustEnv, progress };

@@ -63,7 +63,11 @@ export async function runGit({ gitPath, args, env, signal, timeoutMs, ...watch }
   try {
     const exitCode = await new Promise<number>((resolve, reject) => {
       child.once('error', reject);
-      child.once('close', (code) => resolve(code ?? 128));
+      child.once('close', (code, by) => {
+        // Else nobody could tell why it failed: it had no time to say anything.
+        if (code === null) stderr = Buffer.concat([stderr, Buffer.from(`git was ended by ${by}`)]);
+        resolve(code ?? 128);
+      });
     });
     signal.throwIfAborted();
     if (timedOut) {

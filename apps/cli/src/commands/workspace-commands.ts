@@ -6,7 +6,7 @@ import {
   WorkspaceRemovalPolicy,
   type WorkspaceDefinition,
 } from '@drover/control-api';
-import { InvalidArgumentError, type Command } from 'commander';
+import { Option, InvalidArgumentError, type Command } from 'commander';
 import {
   countOption,
   UsageError,
@@ -83,11 +83,13 @@ export function addWorkspaceCommands(program: Command, context: CommandContext):
       countOption('--depth', 1, 1_000_000),
       0,
     )
-    .option(
-      '--remove <what>',
-      'what is removed with each sync: nothing, untracked, or ignored (which is untracked as well)',
-      removalOption,
-      WorkspaceRemovalPolicy.NOTHING,
+    .addOption(
+      new Option(
+        '--remove <what>',
+        'what is removed with each sync: nothing, untracked, or ignored (which is untracked as well)',
+      )
+        .argParser(removalOption)
+        .default(WorkspaceRemovalPolicy.NOTHING, 'nothing'),
     )
     .action(async (name: string, source: string, options: SetOptions) => {
       const { revision, folder, pool, provider, submodules = false, sparse, depth, remove } = options;
