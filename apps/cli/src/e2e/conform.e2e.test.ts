@@ -115,7 +115,7 @@ test('agents conform: a set that changes, within the cap; asked for; a broken re
   expect(read('b', 'second/file')).toBe('another');
   const failed = await agents(fleet, server, 'conform', 'b', '--wait');
   expect(failed.code).toBe(1);
-  expect(failed.stdout).toMatch(/^b {2}failed: 1 of 2 workspaces .* \(CONFORM_INCOMPLETE\); it is tried again in /);
+  expect(failed.stdout).toMatch(/^b {2}failed: 1 of 2 workspaces .* \(CONFORM_INCOMPLETE\); it is tried again/);
   expect(failed.stdout).toContain('GIT_REPOSITORY_NOT_FOUND');
   renameSync(fleet.path('moved'), source);
   expect(await agents(fleet, server, 'conform', 'b', '--wait')).toMatchObject({ code: 0, stdout: 'b  done\n' });
