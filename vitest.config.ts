@@ -22,7 +22,8 @@ export default defineConfig({
   // The environment that global set-up files run in.
   environments: { __vitest__: { resolve: { conditions, externalConditions: conditions } } },
   test: {
-    maxWorkers: 2,
+    // One more than the cores of a small machine: many wait for processes and not for a core.
+    maxWorkers: 3,
     reporters: tallyFile === undefined ? ['default'] : ['minimal', createTallyReporter(tallyFile, root)],
     // One Postgres for the whole run, and only for a run with files that need it.
     globalSetup: [`${root}/tools/checks/src/test-postgres.setup.ts`],

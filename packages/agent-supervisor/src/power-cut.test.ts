@@ -25,17 +25,12 @@ async function killedAt(home: TestHome, step: number, settledPhase: string): Pro
     { timeout: 15_000, interval: 10 },
   );
   if (!ended) {
-    // Steps may follow the last phase; the supervisor is asked to end only when it had time for them.
-    await Promise.race([exited, steady(home)]);
+    // Steps may follow the last phase, the cleaning up of versions last; it is asked to end when it had time for them.
+    await vi.waitUntil(() => ended || readdirSync(home.folder.versions).length === 2, { timeout: 5_000, interval: 10 });
     supervisor.kill('SIGTERM');
   }
   const [, signal] = (await exited) as [number | null, string | null];
   return signal === 'SIGKILL';
-}
-
-/** Until the folder of versions has been cleaned up, which is the last that a supervisor does. */
-async function steady(home: TestHome): Promise<void> {
-  await vi.waitUntil(() => readdirSync(home.folder.versions).length === 2, { timeout: 5_000, interval: 10 });
 }
 
 /** Starts a supervisor after the cut, waits until the switch is decided and answers what then runs. */
