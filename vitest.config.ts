@@ -1,10 +1,13 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { defineConfig } from 'vitest/config';
+import { longTestsVariable } from './tools/checks/src/test-check.ts';
 import { createTallyReporter, tallyFileVariable } from './tools/checks/src/tally-reporter.ts';
 
 const root = import.meta.dirname;
 const conditions = ['@drover/source'];
 const tallyFile = process.env[tallyFileVariable];
+/** Those that take minutes have a command of their own: `npm run check:packages`. */
+const isLong = process.env[longTestsVariable] === '1';
 
 // Processes that tests start run the source, and would strip its types anew each: Node keeps what it made of a file here.
 process.env['NODE_COMPILE_CACHE'] ??= `${root}/node_modules/.cache/drover-tests`;
@@ -32,8 +35,8 @@ export default defineConfig({
       root: dir,
       test: {
         name,
-        include: ['**/*.test.ts'],
-        exclude: ['**/node_modules/**', '**/dist/**'],
+        include: [isLong ? '**/*.long.test.ts' : '**/*.test.ts'],
+        exclude: ['**/node_modules/**', '**/dist/**', ...(isLong ? [] : ['**/*.long.test.ts'])],
         setupFiles: [`${root}/tools/checks/src/open-resources.setup.ts`],
         pool: 'forks' as const,
         testTimeout: 20_000,

@@ -16,6 +16,7 @@ const commands = {
   bench: { entry: 'tools/bench/src/main.ts', args: [] },
   scenario: { entry: 'tools/scenario/src/main.ts', args: [] },
   'build:apps': { entry: 'tools/apps/src/main.ts', args: [] },
+  'check:packages': { entry: 'tools/checks/src/long.ts', args: [] },
   'check:reconciler': { entry: 'packages/reconciler-state-machine/src/check/main.ts', args: [] },
   generate: { entry: 'tools/checks/src/generate.ts', args: [] },
 };

@@ -5,7 +5,6 @@ import { commandCheck } from './command-check.ts';
 import { generatedCodeCheck } from './generated-code-check.ts';
 import { limitsKeys } from './limits-keys.ts';
 import { lintCheck } from './lint-check.ts';
-import { packagesCheck } from './packages-check.ts';
 import { protoBreakingCheck } from './proto-breaking-check.ts';
 import { runChecks } from './run-checks.ts';
 import { summarize } from './summarize.ts';
@@ -23,7 +22,6 @@ const checks: Check[] = [
   generatedCodeCheck,
   commandCheck('dead code', 'knip', ['--no-progress', '--no-config-hints']),
   commandCheck('dependency drift', 'sherif', ['--fail-on-warnings']),
-  packagesCheck,
   testCheck,
 ];
 if (existsSync(join(workspaceRoot, reconcilerEntry))) {

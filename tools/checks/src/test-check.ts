@@ -8,25 +8,35 @@ import { runCommand } from './run-command.ts';
 import { tallyFileVariable, type TestTally } from './tally-reporter.ts';
 import { workspaceRoot } from './workspace-root.ts';
 
+/** Set to 1 for a run of the tests that take minutes, `*.long.test.ts`, and of no others. */
+export const longTestsVariable = 'DROVER_LONG_TESTS';
+
 /** Every test of every project in one run of vitest: unit, property, Postgres and end-to-end. */
-export const testCheck: Check = {
-  name: 'tests',
-  lanes: 2,
-  async run(signal) {
-    const folder = await mkdtemp(join(tmpdir(), 'drover-tally-'));
-    try {
-      const tallyFile = join(folder, 'tally.json');
-      const { status, output } = await runCommand('vitest', ['run'], {
-        signal,
-        env: { [tallyFileVariable]: tallyFile },
-      });
-      const tally = await readTally(tallyFile);
-      return countTests(tally, { projects: projectsWithCode(workspaceRoot), status, output });
-    } finally {
-      await rm(folder, { recursive: true, force: true });
-    }
-  },
-};
+export const testCheck: Check = vitestCheck('tests', {}, () => projectsWithCode(workspaceRoot));
+
+/** The tests that take minutes. */
+export const longTestCheck: Check = vitestCheck('long tests', { [longTestsVariable]: '1' }, () => ['apps']);
+
+/** `projects`: those that must have a test. */
+function vitestCheck(name: string, env: Readonly<Record<string, string>>, projects: () => readonly string[]): Check {
+  return {
+    name,
+    lanes: 2,
+    async run(signal) {
+      const folder = await mkdtemp(join(tmpdir(), 'drover-tally-'));
+      try {
+        const tallyFile = join(folder, 'tally.json');
+        const { status, output } = await runCommand('vitest', ['run'], {
+          signal,
+          env: { ...env, [tallyFileVariable]: tallyFile },
+        });
+        return countTests(await readTally(tallyFile), { projects: projects(), status, output });
+      } finally {
+        await rm(folder, { recursive: true, force: true });
+      }
+    },
+  };
+}
 
 async function readTally(file: string): Promise<TestTally | undefined> {
   try {
