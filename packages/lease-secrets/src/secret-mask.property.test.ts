@@ -51,6 +51,11 @@ function blottedAtOnce(text: string, secrets: readonly string[]): string {
   return [...text].map((letter, at) => (isHidden.has(at) ? '*' : letter)).join('');
 }
 
+test('what stands before a secret that is held back as a whole is left as it is', () => {
+  const mask = new SecretMask(['accb', 'baccbaa'].map((secret) => Buffer.from(secret)));
+  expect(carried(mask, 'baccba', [4, 1, 7].values())).toBe('b****a');
+});
+
 test('every line of a secret is blotted out, and its base64; short values are not', () => {
   const mask = new SecretMask([Buffer.from('first line\nsecond line'), Buffer.from('abc')]);
   expect(mask.blotText('x second line y abc')).toBe('x *********** y abc');

@@ -47,7 +47,9 @@ export class SecretMask {
     const shown = isEnd ? view.length : view.length - this.#tailOf(view);
     view.fill(star, 0, Math.min(hidden, view.length));
     for (const { at, end } of found) view.fill(star, at, end);
-    const hiddenUntil = found.reduce((until, { end }) => Math.max(until, end), hidden);
+    // One that lies in the tail as a whole is found there again.
+    const cut = found.filter(({ at }) => at < shown);
+    const hiddenUntil = cut.reduce((until, { end }) => Math.max(until, end), hidden);
     return { shown, hidden: Math.max(0, hiddenUntil - shown) };
   }
 
