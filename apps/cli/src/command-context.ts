@@ -104,10 +104,10 @@ export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
-/** A duration of an option, such as `30s` or `5min`, in milliseconds. */
-export function durationOption(name: string): (text: string) => number {
+/** A duration of an option, such as `30s` or `5min`, in milliseconds; of at least `minMs`. */
+export function durationOption(name: string, minMs = 0): (text: string) => number {
   return (text) => {
-    const parsed = duration().safeParse(text);
+    const parsed = duration({ minMs }).safeParse(text);
     if (parsed.success) return parsed.data;
     throw new UsageError(`${name} is ${JSON.stringify(text)}; it ${parsed.error.issues[0]!.message}`);
   };

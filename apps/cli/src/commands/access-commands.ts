@@ -1,6 +1,6 @@
+import { duration } from '@drover/app-config';
 import type { JsonObject } from '@bufbuild/protobuf';
 import { durationFromMs, timestampDate, timestampFromMs, timestampMs } from '@bufbuild/protobuf/wkt';
-import { duration } from '@drover/app-config';
 import {
   CreateTokenResponseSchema,
   ListAuditResponseSchema,
@@ -11,6 +11,7 @@ import {
 } from '@drover/control-api';
 import type { Command } from 'commander';
 import {
+  durationOption,
   countOption,
   UsageError,
   usingServer,
@@ -71,7 +72,7 @@ export function addAccessCommands(program: Command, context: CommandContext): vo
       if (!roleNames.includes(options.role)) {
         throw new UsageError(`--role is ${JSON.stringify(options.role)}; allowed are ${roleNames.join(', ')}`);
       }
-      const lifetime = options.expires === undefined ? undefined : durationOption('--expires', options.expires);
+      const lifetime = options.expires === undefined ? undefined : durationOption('--expires')(options.expires);
       const { user, pool, comment, neverExpires = false } = options;
       const request = {
         ...{ user, role: roleOfWord(options.role), pools: [...pool], comment, neverExpires },
@@ -134,12 +135,6 @@ export function addAccessCommands(program: Command, context: CommandContext): vo
         if (answer.nextPageToken !== '') context.stderr.write('there is more: --limit says how many lines are shown\n');
       });
     });
-}
-
-function durationOption(name: string, text: string): number {
-  const parsed = duration().safeParse(text);
-  if (parsed.success) return parsed.data;
-  throw new UsageError(`${name} is ${JSON.stringify(text)}; allowed is a number with ms, s, min, h or d, e.g. 30d`);
 }
 
 /** A time, or how long ago it was. */

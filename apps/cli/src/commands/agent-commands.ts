@@ -1,5 +1,4 @@
 import { durationFromMs, timestampFromMs } from '@bufbuild/protobuf/wkt';
-import { duration } from '@drover/app-config';
 import type { AgentState } from '@drover/control-api';
 import {
   AddDowntimeResponseSchema,
@@ -14,6 +13,7 @@ import {
 } from '@drover/control-api';
 import type { Command } from 'commander';
 import {
+  durationOption,
   countOption,
   UsageError,
   usingServer,
@@ -86,7 +86,7 @@ export function addAgentCommands(program: Command, context: CommandContext): voi
 
   commented(inner('busy <id...>'))
     .description('the machines are needed for something else: no new leases, and what runs is stopped')
-    .option('--for <duration>', 'how long, e.g. 2h; at most 31d', durationOption('--for'))
+    .option('--for <duration>', 'how long, e.g. 2h; at most 31d', durationOption('--for', 1))
     .option('--off', 'they are not needed any more')
     .action(async (agentIds: string[], options: AgentOptions & { for?: number; off?: boolean }) => {
       if ((options.for === undefined) === (options.off !== true)) throw new UsageError('give either --for or --off');
@@ -143,7 +143,7 @@ function addDowntimeCommands(agents: Command, context: CommandContext, commented
     .option('--weekly <HH:MM>', 'at this time on the days of --on')
     .option('--on <days>', 'days of --weekly, e.g. sat,sun', daysOption)
     .option('--zone <name>', 'time zone of --daily and --weekly', Intl.DateTimeFormat().resolvedOptions().timeZone)
-    .requiredOption('--for <duration>', 'how long, e.g. 4h', durationOption('--for'))
+    .requiredOption('--for <duration>', 'how long, e.g. 4h', durationOption('--for', 1))
     .action(async (options: DowntimeOptions) => {
       const asked = downtimeOf(options);
       await run(options, async (client) => {
@@ -200,14 +200,6 @@ function stateOption(text: string): AgentState {
   const state = agentStateWords[text.toLowerCase()];
   if (state !== undefined) return state;
   throw new UsageError(`--state is ${JSON.stringify(text)}; allowed are ${Object.keys(agentStateWords).join(', ')}`);
-}
-
-function durationOption(name: string): (text: string) => number {
-  return (text) => {
-    const parsed = duration().safeParse(text);
-    if (parsed.success && parsed.data > 0) return parsed.data;
-    throw new UsageError(`${name} is ${JSON.stringify(text)}; allowed are durations such as 30min, 2h or 1d`);
-  };
 }
 
 function startOption(text: string): number {

@@ -1,6 +1,5 @@
 import { create } from '@bufbuild/protobuf';
 import { durationFromMs, timestampMs, type Timestamp } from '@bufbuild/protobuf/wkt';
-import { duration } from '@drover/app-config';
 import {
   EnrolmentState,
   GetEnrolmentResponseSchema,
@@ -15,6 +14,7 @@ import { isDroverError } from '@drover/lease-kit';
 import { droverErrorFromConnect } from '@drover/rpc-errors';
 import type { Command } from 'commander';
 import {
+  durationOption,
   countOption,
   usingServer,
   UsageError,
@@ -63,7 +63,7 @@ export function addEnrolmentCommands(program: Command, context: CommandContext):
           readonly note: string;
         },
       ) => {
-        const validFor = durationFromMs(durationOption('--expires', options.expires));
+        const validFor = durationFromMs(durationOption('--expires')(options.expires));
         await run(options, async ({ enrolment }) => {
           const { uses, reusable = false, pool = [], mayReplace = false, note } = options;
           const request = { validFor, usesMax: reusable ? 0 : uses, pools: [...pool], mayReplace, note };
@@ -243,12 +243,6 @@ function factsOf(
 
 function timeText(time: Timestamp | undefined): string {
   return time === undefined ? '-' : new Date(timestampMs(time)).toISOString().replace(/\.\d+Z$/, 'Z');
-}
-
-function durationOption(name: string, text: string): number {
-  const parsed = duration().safeParse(text);
-  if (parsed.success) return parsed.data;
-  throw new UsageError(`${name} is ${JSON.stringify(text)}; allowed is a duration such as 30min or 7d`);
 }
 
 function tokenState({ revokedAt, expiresAt, uses, usesMax }: EnrolmentToken): string {
