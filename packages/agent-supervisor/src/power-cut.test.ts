@@ -69,12 +69,12 @@ describe('whatever step the power goes at, one version works afterwards', () => 
     ['a switch to one that crashes at its start', 'crashes', 17],
   ])('%s', { timeout: 60_000 }, async (_, behaviour, firstStep) => {
     const cut = async (step: number): Promise<boolean> => {
-      using home = new TestHome();
+      await using home = new TestHome();
       await home.first();
       await home.beside('0.9.0', 'good');
       await home.wish(await home.beside('2.0.0', behaviour));
       const wasKilled = await killedAt(home, step, behaviour === 'good' ? 'healthy' : 'rolled-back');
-      home.killAgents();
+      await home.killAgents();
       await afterTheCut(home, behaviour);
       return wasKilled;
     };

@@ -35,21 +35,21 @@ const until = (holds: () => boolean | Promise<boolean>): Promise<boolean> =>
 
 describe('a supervisor', () => {
   test('runs the current version, and starts it again when it crashes', async () => {
-    using home = new TestHome();
+    await using home = new TestHome();
     await home.first();
     await using _ = supervised(home);
     await until(() => home.running().length === 1);
-    home.killAgents();
+    await home.killAgents();
     await until(() => home.started().length === 2 && home.running().length === 1);
   });
 
   test('needs a current version', async () => {
-    using home = new TestHome();
+    await using home = new TestHome();
     await expect(supervised(home).ended).rejects.toMatchObject({ code: 'VERSION_MISSING' });
   });
 
   test('is the only one of its folder', async () => {
-    using home = new TestHome();
+    await using home = new TestHome();
     await home.first();
     await using _ = supervised(home);
     await until(() => home.running().length === 1);
@@ -57,7 +57,7 @@ describe('a supervisor', () => {
   });
 
   test('switches when the agent that asked has ended, and ends one that does not', async () => {
-    using home = new TestHome();
+    await using home = new TestHome();
     const first = await home.first();
     await using supervisor = supervised(home);
     await until(() => home.running().length === 1);
@@ -70,7 +70,7 @@ describe('a supervisor', () => {
   });
 
   test('goes back from a version that says nothing in time', async () => {
-    using home = new TestHome();
+    await using home = new TestHome();
     const first = await home.first();
     await home.wish(await home.beside('2.0.0', 'mute'), 300);
     await using _ = supervised(home);
@@ -84,7 +84,7 @@ describe('a supervisor', () => {
     ['a version that is not there', '3.0.0-0000000000000000', 'VERSION_MISSING'],
     ['the version that runs', '1.0.0-1000000000000000', 'VERSION_RUNS_ALREADY'],
   ])('does not switch to %s', async (_, to, code) => {
-    using home = new TestHome();
+    await using home = new TestHome();
     await home.first();
     await home.wish(to);
     await using _supervisor = supervised(home);
@@ -94,7 +94,7 @@ describe('a supervisor', () => {
   });
 
   test('goes back from a version that cannot even be started', async () => {
-    using home = new TestHome();
+    await using home = new TestHome();
     await home.first();
     const to = await home.beside('2.0.0', 'good');
     rmSync(join(home.folder.versions, to, 'bundle/run'));
@@ -105,7 +105,7 @@ describe('a supervisor', () => {
   });
 
   test('reads over files that nobody of Drover wrote', async () => {
-    using home = new TestHome();
+    await using home = new TestHome();
     await home.first();
     for (const file of [home.folder.wish, home.folder.switch, home.folder.start, home.folder.healthy]) {
       writeFileSync(file, '{"to":"../../evil');
@@ -117,7 +117,7 @@ describe('a supervisor', () => {
 
 describe('an agent', () => {
   test('knows its supervisor by the start that it was given, and no other process does', async () => {
-    using home = new TestHome();
+    await using home = new TestHome();
     const first = await home.first();
     await using _ = supervised(home);
     await until(async () => (await readStart(home.folder)) !== undefined && home.running().length === 1);
@@ -130,7 +130,7 @@ describe('an agent', () => {
   });
 
   test('takes its own wish back, and no other', async () => {
-    using home = new TestHome();
+    await using home = new TestHome();
     await home.first();
     await using _ = supervised(home);
     await until(async () => (await readStart(home.folder)) !== undefined);

@@ -242,7 +242,7 @@ class Supervisor {
             say(`${agent.version} is healthy`);
             await this.#save({ ...record, phase: 'healthy' });
             await pruneVersions(this.#folder, this.#files, [record.from, record.to]);
-          } else if (end !== undefined && !drain.aborted) {
+          } else if (end !== undefined && isKnown(end) && !drain.aborted) {
             await this.#goBack('VERSION_ENDED_AT_START', `it ended before it was healthy: ${endText(end)}`);
           } else if (end === undefined && performance.now() - since > record.healthyWithinMs) {
             await this.#goBack('VERSION_NOT_HEALTHY_IN_TIME', `it was not healthy within ${record.healthyWithinMs} ms`);
@@ -286,6 +286,11 @@ class Supervisor {
     await replaceFile(this.#files, this.#folder.switch, `${JSON.stringify(record)}\n`);
     this.#record = record;
   }
+}
+
+/** False for another supervisor's child: it may have ended with that one, before it began. It counts as interrupted. */
+function isKnown({ code, signal }: ProcessEnd): boolean {
+  return code !== undefined || signal !== undefined;
 }
 
 function endText({ code, signal }: ProcessEnd): string {

@@ -1,10 +1,12 @@
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startTimeOf } from './agent-process.ts';
+import { vi } from 'vitest';
+import { machineProcesses, startTimeOf } from './agent-process.ts';
 import { replaceFile, machineFiles } from './durable-files.ts';
 import { installFirstVersion } from './supervised-home.ts';
 import { supervisorFolder } from './supervisor-folder.ts';
+import { readStart } from './switch-record.ts';
 import { installVersion, type VersionId } from './version-folders.ts';
 
 /** What the agent of a version does: reports healthy and stays, ends at once, or stays without a word. */
@@ -19,7 +21,7 @@ exec sleep 60`,
 };
 
 /** The folder of a supervisor with agents that are shell scripts; each notes its pid and its version. */
-export class TestHome implements Disposable {
+export class TestHome implements AsyncDisposable {
   readonly path = mkdtempSync(join(tmpdir(), 'drover-supervisor-'));
   readonly folder = supervisorFolder(this.path);
 
@@ -50,19 +52,23 @@ export class TestHome implements Disposable {
     return this.#agents().map(({ version }) => version);
   }
 
-  /** Ends every agent at once, as a power cut does. */
-  killAgents(): void {
-    for (const { pid } of this.#agents()) {
+  /** Ends every agent at once, as a power cut does: also one that was started and has not begun. Resolves when all are gone. */
+  async killAgents(): Promise<void> {
+    const started = await readStart(this.folder);
+    const held = started === undefined ? undefined : machineProcesses.find(started);
+    const pids = [...this.#agents(), ...(held === undefined ? [] : [held.name])].map(({ pid }) => pid);
+    for (const pid of pids) {
       try {
         process.kill(pid, 'SIGKILL');
       } catch {
         // It has ended.
       }
     }
+    await vi.waitUntil(() => pids.every((pid) => startTimeOf(pid) === undefined), { timeout: 5_000, interval: 2 });
   }
 
-  [Symbol.dispose](): void {
-    this.killAgents();
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.killAgents();
     rmSync(this.path, { recursive: true, force: true });
   }
 
