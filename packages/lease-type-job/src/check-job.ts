@@ -1,12 +1,12 @@
 import { durationMs } from '@bufbuild/protobuf/wkt';
+import { confinedPath, pathText, type TextPath } from '@drover/job-text';
 import { DroverError } from '@drover/lease-kit';
 import { parseCondition } from '@drover/lease-matching';
 import { jobBounds, namePattern } from './bounds.ts';
-import { confinedPath } from './confined-path.ts';
 import type { Batch, Job, Step } from './gen/drover/job/v1/job_pb.ts';
 
 /** The place of something in a job, e.g. `batches[0].steps[2].needs[0]`. */
-export type JobPath = readonly (string | number)[];
+export type JobPath = TextPath;
 
 /** One thing that is wrong with a job. */
 export interface JobFault {
@@ -37,13 +37,6 @@ export function checkJob(job: Job): void {
     message: `the job is not valid: ${shown.join('; ')}${more}`,
     details: { faults: faults.length },
   });
-}
-
-/** A path as people read it: `batches[0].steps[1].exe`. */
-export function pathText(path: JobPath): string {
-  return (
-    path.map((part, i) => (typeof part === 'number' ? `[${part}]` : i === 0 ? part : `.${part}`)).join('') || 'job'
-  );
 }
 
 type Report = (path: JobPath, message: string) => void;

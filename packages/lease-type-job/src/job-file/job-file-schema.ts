@@ -1,5 +1,5 @@
+import { durationText, sizeText } from '@drover/job-text';
 import { z } from 'zod';
-import { durationText, sizeText } from './quantities.ts';
 
 const name = z
   .string()

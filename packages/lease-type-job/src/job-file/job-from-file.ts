@@ -1,5 +1,6 @@
 import { create } from '@bufbuild/protobuf';
 import { durationFromMs } from '@bufbuild/protobuf/wkt';
+import { durationMs, sizeBytes } from '@drover/job-text';
 import { DroverError } from '@drover/lease-kit';
 import { findJobFaults, type JobPath } from '../check-job.ts';
 import {
@@ -18,7 +19,6 @@ import {
 } from '../gen/drover/job/v1/job_pb.ts';
 import type { JobFileBatch, JobFileInput } from './job-file-schema.ts';
 import type { ParsedJobFile } from './parse-job-file.ts';
-import { durationMs, sizeBytes } from './quantities.ts';
 
 /** What an input of a job file becomes in the submitted job. */
 export type ResolvedSource = Input['source'];

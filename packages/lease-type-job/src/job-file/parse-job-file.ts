@@ -1,9 +1,7 @@
-import { DroverError } from '@drover/lease-kit';
-import { LineCounter, isNode, isPair, isScalar, parseDocument, visit, type Document } from 'yaml';
-import type { z } from 'zod';
+import { parseYaml, type ParsedYaml } from '@drover/job-text';
+import { isScalar, visit, type Document } from 'yaml';
 import { jobBounds } from '../bounds.ts';
-import { pathText, type JobPath } from '../check-job.ts';
-import { faultOf, unknownKey, type JobFileFault } from './fault-text.ts';
+import type { JobPath } from '../check-job.ts';
 import { jobFileSchema, type JobFile } from './job-file-schema.ts';
 
 /** Where a job file came from and what its variables are. */
@@ -28,68 +26,14 @@ export interface ParsedJobFile {
  * file, line and column of each fault and what is allowed there.
  */
 export function parseJobFile(text: string, options: ParseJobFileOptions): ParsedJobFile {
-  if (text.length > jobBounds.jobFileSizeBytesMax) {
-    throw invalid([`${options.file}: has ${text.length} characters; allowed are ${jobBounds.jobFileSizeBytesMax}`]);
-  }
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true });
-  const at = (offset: number): string => {
-    const { line, col } = lines.linePos(offset);
-    return `${options.file}:${line}:${col}`;
-  };
-  if (document.errors.length > 0) {
-    throw invalid(document.errors.slice(0, 5).map((error) => `${at(error.pos[0])}: ${error.message}`));
-  }
-  const faults = substitute(document, options, at);
-  if (faults.length > 0) throw invalid(faults);
-  const locate = (path: JobPath): string => at(offsetOf(document, path));
-  const content: unknown = document.toJS({ maxAliasCount: 100 });
-  const result = jobFileSchema.safeParse(content);
-  if (!result.success) {
-    const isMissing = (path: readonly PropertyKey[]): boolean => valueAt(content, path) === undefined;
-    throw invalid(
-      result.error.issues
-        .flatMap((issue) => leaves(issue, [], isMissing))
-        .map((fault) => {
-          const path = fault.path.map((part) => (typeof part === 'symbol' ? String(part) : part));
-          return `${locate(path)}: ${pathText(path)} ${fault.message}`;
-        }),
-    );
-  }
-  return { job: result.data, locate };
-}
-
-function invalid(faults: readonly string[]): DroverError {
-  const shown = faults.slice(0, 10);
-  if (faults.length > shown.length) shown.push(`and ${faults.length - shown.length} more`);
-  return new DroverError({
+  const { content, locate }: ParsedYaml<JobFile> = parseYaml(text, {
+    file: options.file,
+    schema: jobFileSchema,
     code: 'JOB_FILE_INVALID',
-    advice: 'fix-input',
-    message: shown.join('\n'),
-    details: { faults: faults.length },
+    charactersMax: jobBounds.jobFileSizeBytesMax,
+    prepare: (document, at) => substitute(document, options, at),
   });
-}
-
-function valueAt(content: unknown, path: readonly PropertyKey[]): unknown {
-  return path.reduce<unknown>(
-    (value, part) => (value as Record<PropertyKey, unknown> | null | undefined)?.[part],
-    content,
-  );
-}
-
-/** The faults of an issue; those of a union are its nearest member's: the one that fails deepest in the file. */
-function leaves(
-  issue: z.core.$ZodIssue,
-  above: readonly PropertyKey[],
-  isMissing: (path: readonly PropertyKey[]) => boolean,
-): readonly JobFileFault[] {
-  const path = [...above, ...issue.path];
-  if (issue.code === 'unrecognized_keys') return issue.keys.map((key) => unknownKey(path, key));
-  if (issue.code !== 'invalid_union' || issue.errors.length === 0) return [faultOf({ ...issue, path }, isMissing)];
-  const members = issue.errors.map((errors) => errors.flatMap((error) => leaves(error, path, isMissing)));
-  const depth = (faults: readonly JobFileFault[]): number =>
-    Math.max(0, ...faults.map((fault) => fault.path.length)) - faults.length / 100;
-  return members.sort((a, b) => depth(b) - depth(a))[0] ?? [];
+  return { job: content, locate };
 }
 
 /** Puts values in place of `${{ name }}` in every string value; answers what it did not know. */
@@ -129,22 +73,4 @@ function substitute(
     },
   });
   return faults;
-}
-
-/** Where a path starts in the text; for a key that is not there, the nearest thing above it. */
-function offsetOf(document: Document.Parsed, path: JobPath): number {
-  for (let length = path.length; length >= 0; length--) {
-    const part = path.slice(0, length);
-    const parent: unknown = length === 0 ? undefined : document.getIn(part.slice(0, -1), true);
-    if (isNode(parent) && 'items' in parent) {
-      const key = part.at(-1);
-      const pair = (parent.items as unknown[]).find(
-        (item) => isPair(item) && isScalar(item.key) && item.key.value === key,
-      );
-      if (isPair(pair) && isScalar(pair.key) && pair.key.range) return pair.key.range[0];
-    }
-    const node: unknown = document.getIn(part, true);
-    if (isNode(node) && node.range) return node.range[0];
-  }
-  return 0;
 }

@@ -7,7 +7,7 @@ import { lstat, realpath, stat } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import { glob } from 'tinyglobby';
 import { jobBounds } from '../bounds.ts';
-import { confinedPath } from '../confined-path.ts';
+import { confinedPath } from '@drover/job-text';
 import { OutputSchema, type Output, type OutputRule } from '../gen/drover/job/v1/job_pb.ts';
 
 /** What was kept of a working folder. */

@@ -7,7 +7,7 @@ import { chmod, lstat, mkdir, realpath, rename, rm } from 'node:fs/promises';
 import { dirname, join, sep } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { confinedPath } from '../confined-path.ts';
+import { confinedPath } from '@drover/job-text';
 import type { FileInput, Input } from '../gen/drover/job/v1/job_pb.ts';
 
 /** Where inputs come from. */

@@ -1,7 +1,7 @@
 import { defineServerPart } from '@drover/lease-kit';
 import type { QueueTaskSourceDeps } from '@drover/task-sources';
 import { z } from 'zod';
-import { durationMs, durationText } from '../job-file/quantities.ts';
+import { durationMs, durationText } from '@drover/job-text';
 import { jobLeaseType } from '../job-lease-type.ts';
 import { jobPlanner } from '../job-planner.ts';
 import { createJobTaskSource } from './job-task-source.ts';

@@ -1,8 +1,7 @@
-import type { z } from 'zod';
-import { jobFileJsonSchema } from './job-file-schema.ts';
+import { z } from 'zod';
 
-/** One fault of a job file: where, and what is allowed there. */
-export interface JobFileFault {
+/** One fault of a file: where, and what is allowed there. */
+export interface TextFault {
   readonly path: readonly PropertyKey[];
   readonly message: string;
 }
@@ -17,14 +16,14 @@ const kinds: Readonly<Record<string, string>> = {
   record: 'a map of keys',
 };
 
-/** An issue of the schema in the words of a job file. `isMissing`: nothing stands at a path. */
-export function faultOf(issue: z.core.$ZodIssue, isMissing: (path: readonly PropertyKey[]) => boolean): JobFileFault {
+/** An issue of the schema in the words of people. `isMissing`: nothing stands at a path. */
+export function faultOf(issue: z.core.$ZodIssue, isMissing: (path: readonly PropertyKey[]) => boolean): TextFault {
   return { path: issue.path, message: textOf(issue, isMissing(issue.path)) };
 }
 
 /** A key that the schema does not know, with those that it knows in that place. */
-export function unknownKey(path: readonly PropertyKey[], key: string): JobFileFault {
-  const allowed = allowedKeys(path);
+export function unknownKey(schema: z.ZodType, path: readonly PropertyKey[], key: string): TextFault {
+  const allowed = allowedKeys(schema, path);
   const text = allowed.length === 0 ? '' : `; allowed are ${allowed.join(', ')}`;
   return { path: [...path, key], message: `is not known here${text}` };
 }
@@ -56,8 +55,8 @@ interface SchemaNode {
 }
 
 /** The keys that may stand at a path, in the order of the schema; empty where any may. */
-function allowedKeys(path: readonly PropertyKey[]): readonly string[] {
-  let nodes: readonly SchemaNode[] = [jobFileJsonSchema() as SchemaNode];
+function allowedKeys(schema: z.ZodType, path: readonly PropertyKey[]): readonly string[] {
+  let nodes: readonly SchemaNode[] = [z.toJSONSchema(schema, { io: 'input' }) as SchemaNode];
   for (const part of path) {
     nodes = nodes.flatMap((node) => node.anyOf ?? [node]).flatMap((node) => innerOf(node, part));
   }
