@@ -13,7 +13,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file drover/herd/v1/discovery.proto.
  */
 export const file_drover_herd_v1_discovery: GenFile = /*@__PURE__*/
-  fileDesc("Ch5kcm92ZXIvaGVyZC92MS9kaXNjb3ZlcnkucHJvdG8SDmRyb3Zlci5oZXJkLnYxIkUKEERpc2NvdmVyeVJlcXVlc3QSDQoFbm9uY2UYASABKAwSEQoJcHJvdG9jb2xzGAIgAygNEg8KB3BhZGRpbmcYDyABKAwiSAoORGlzY292ZXJ5UmVwbHkSDQoFbm9uY2UYASABKAwSFAoMYW5ub3VuY2VtZW50GAIgASgMEhEKCXNpZ25hdHVyZRgDIAEoDCKOAwoRQWdlbnRBbm5vdW5jZW1lbnQSEAoIcHJvdG9jb2wYASABKA0SEAoIYWdlbnRfaWQYAiABKAkSDAoEbmFtZRgDIAEoCRIPCgd2ZXJzaW9uGAQgASgJEhcKD3Byb3RvY29sX25ld2VzdBgFIAEoDRI3CgxhdmFpbGFiaWxpdHkYBiABKA4yIS5kcm92ZXIuaGVyZC52MS5BZ2VudEF2YWlsYWJpbGl0eRIMCgRwb3J0GAcgASgNEhoKEmNlcnRpZmljYXRlX3NoYTI1NhgIIAEoDBILCgNrZXkYCSABKAwSFAoMYXJjaGl0ZWN0dXJlGAogASgJEhIKCnByb2Nlc3NvcnMYCyABKA0SEwoLc2xvdHNfdG90YWwYDCABKA0SEgoKc2xvdHNfZnJlZRgNIAEoDRIXCg9yYW1fdG90YWxfYnl0ZXMYDiABKAQSFgoOcmFtX2ZyZWVfYnl0ZXMYDyABKAQSDAoEbG9hZBgQIAEoAhIMCgRncHVzGBEgAygJEg0KBXBvb2xzGBIgAygJKpUBChFBZ2VudEF2YWlsYWJpbGl0eRIiCh5BR0VOVF9BVkFJTEFCSUxJVFlfVU5TUEVDSUZJRUQQABIgChxBR0VOVF9BVkFJTEFCSUxJVFlfQVZBSUxBQkxFEAESGwoXQUdFTlRfQVZBSUxBQklMSVRZX0JVU1kQAhIdChlBR0VOVF9BVkFJTEFCSUxJVFlfQ0xPU0VEEANiBnByb3RvMw");
+  fileDesc("Ch5kcm92ZXIvaGVyZC92MS9kaXNjb3ZlcnkucHJvdG8SDmRyb3Zlci5oZXJkLnYxIlgKEERpc2NvdmVyeVJlcXVlc3QSDQoFbm9uY2UYASABKAwSEQoJcHJvdG9jb2xzGAIgAygNEhEKCXNwcmVhZF9tcxgDIAEoDRIPCgdwYWRkaW5nGA8gASgMIkgKDkRpc2NvdmVyeVJlcGx5Eg0KBW5vbmNlGAEgASgMEhQKDGFubm91bmNlbWVudBgCIAEoDBIRCglzaWduYXR1cmUYAyABKAwijgMKEUFnZW50QW5ub3VuY2VtZW50EhAKCHByb3RvY29sGAEgASgNEhAKCGFnZW50X2lkGAIgASgJEgwKBG5hbWUYAyABKAkSDwoHdmVyc2lvbhgEIAEoCRIXCg9wcm90b2NvbF9uZXdlc3QYBSABKA0SNwoMYXZhaWxhYmlsaXR5GAYgASgOMiEuZHJvdmVyLmhlcmQudjEuQWdlbnRBdmFpbGFiaWxpdHkSDAoEcG9ydBgHIAEoDRIaChJjZXJ0aWZpY2F0ZV9zaGEyNTYYCCABKAwSCwoDa2V5GAkgASgMEhQKDGFyY2hpdGVjdHVyZRgKIAEoCRISCgpwcm9jZXNzb3JzGAsgASgNEhMKC3Nsb3RzX3RvdGFsGAwgASgNEhIKCnNsb3RzX2ZyZWUYDSABKA0SFwoPcmFtX3RvdGFsX2J5dGVzGA4gASgEEhYKDnJhbV9mcmVlX2J5dGVzGA8gASgEEgwKBGxvYWQYECABKAISDAoEZ3B1cxgRIAMoCRINCgVwb29scxgSIAMoCSqVAQoRQWdlbnRBdmFpbGFiaWxpdHkSIgoeQUdFTlRfQVZBSUxBQklMSVRZX1VOU1BFQ0lGSUVEEAASIAocQUdFTlRfQVZBSUxBQklMSVRZX0FWQUlMQUJMRRABEhsKF0FHRU5UX0FWQUlMQUJJTElUWV9CVVNZEAISHQoZQUdFTlRfQVZBSUxBQklMSVRZX0NMT1NFRBADYgZwcm90bzM");
 
 /**
  * Sent by a client to a broadcast or multicast group, or to one agent.
@@ -34,6 +34,14 @@ export type DiscoveryRequest = Message<"drover.herd.v1.DiscoveryRequest"> & {
    * @generated from field: repeated uint32 protocols = 2;
    */
   protocols: number[];
+
+  /**
+   * The agent waits a random part of so many milliseconds before it answers, so that many do not answer at once; at most 1,000.
+   * Absent: it answers at once.
+   *
+   * @generated from field: uint32 spread_ms = 3;
+   */
+  spreadMs: number;
 
   /**
    * Zeros. An agent answers only if its datagram is not larger than the request's; a client pads to 1,200 bytes.
