@@ -254,4 +254,3 @@ function rawPublicKey(key: KeyObject): Uint8Array {
   }
   return Buffer.from(createPublicKey(key).export({ format: 'jwk' }).x!, 'base64url');
 }
-
