@@ -40,6 +40,13 @@ export interface BeginOptions {
   readonly pipesFolder?: string | undefined;
   /** False: it is cancelled as soon as nobody reads its responses, with no grace. Default true. */
   readonly resumable?: boolean | undefined;
+  /** True: items of progress pipes come as they were written (`TaskItem.raw`), also those of unknown tags. Default false. */
+  readonly rawItems?: boolean | undefined;
+  /**
+   * True: the job is charged once, with one slot as soon as one is free, and all its tasks then start together, as the original
+   * does; the first credits are for as many tasks as a job may have. Default false: a slot for each task.
+   */
+  readonly together?: boolean | undefined;
 }
 
 /** A job on this machine. Tasks start in the order in which they were added, each when a slot is free. */
