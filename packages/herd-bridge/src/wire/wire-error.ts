@@ -2,7 +2,11 @@ import { DroverError } from '@drover/lease-kit';
 
 /** The other end said what the original protocol does not allow, or not in the order in which it is allowed. */
 export function wireInvalid(what: string): DroverError {
-  return new DroverError({ code: 'HERD_WIRE_INVALID', advice: 'fix-input', message: `original Herd protocol: ${what}` });
+  return new DroverError({
+    code: 'HERD_WIRE_INVALID',
+    advice: 'fix-input',
+    message: `original Herd protocol: ${what}`,
+  });
 }
 
 /** Something that has no length of its own went on beyond its bound. */

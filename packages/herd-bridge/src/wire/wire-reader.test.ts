@@ -57,7 +57,11 @@ describe('a job', () => {
       const reader = new WireReader(pieces(...(text.match(new RegExp(`[^]{1,${size}}`, 'g')) ?? [])));
       expect(await reader.nextItem({ isEager: true })).toEqual({ tag: 'Internal', text: 'You are mine now!' });
       expect(await reader.nextJob()).toEqual({ kind: 'job', name: 'Job #0' });
-      expect(await reader.nextTag()).toMatchObject({ kind: 'task', arguments: 'conf/a.txt -pipe=unit-a', pipe: 'unit-a' });
+      expect(await reader.nextTag()).toMatchObject({
+        kind: 'task',
+        arguments: 'conf/a.txt -pipe=unit-a',
+        pipe: 'unit-a',
+      });
       expect(await reader.nextTag()).toEqual({ kind: 'input', name: 'bin/task.sh', sizeBytes: 10 });
       const content: Uint8Array[] = [];
       for await (const piece of reader.content()) content.push(piece);

@@ -59,7 +59,10 @@ export class WireReader {
     for (;;) {
       const isFull = this.#window.sizeBytes === this.#window.sizeBytesMax;
       const isWhole = isFull || (this.#hasEnded && this.#rest.byteLength === 0);
-      const { item, doneBytes } = findItem(this.#window, isWhole ? 'whole' : options.isEager === true ? 'eager' : 'patient');
+      const { item, doneBytes } = findItem(
+        this.#window,
+        isWhole ? 'whole' : options.isEager === true ? 'eager' : 'patient',
+      );
       this.#window.drop(doneBytes);
       if (item !== undefined) return item;
       this.#countJunk(doneBytes);

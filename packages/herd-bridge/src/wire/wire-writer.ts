@@ -74,7 +74,11 @@ function itemBytes(tag: string, text: string): Buffer {
 function tagBytes(tag: string, name: string): Buffer {
   const bytes = bytesFromText(tag);
   if (bytes.byteLength > sentItemBytesMax) {
-    throw notSendable('the tag of', name, `it would have ${bytes.byteLength} bytes, at most ${sentItemBytesMax} are allowed`);
+    throw notSendable(
+      'the tag of',
+      name,
+      `it would have ${bytes.byteLength} bytes, at most ${sentItemBytesMax} are allowed`,
+    );
   }
   return bytes;
 }
