@@ -1,11 +1,13 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
+import { machineProcesses } from './agent-process.ts';
+import { machineFiles, replaceFile } from './durable-files.ts';
 import { openSupervisedHome } from './supervised-home.ts';
 import { supervise } from './supervise.ts';
 import { TestHome } from './supervised-agents.test.fixture.ts';
 import { readStart, readSwitch, readWish } from './switch-record.ts';
-import { currentVersion } from './version-folders.ts';
+import { currentVersion, makeCurrent } from './version-folders.ts';
 
 /** A supervisor that runs in this process; disposing drains it. */
 function supervised(home: TestHome) {
@@ -78,6 +80,24 @@ describe('a supervisor', () => {
     expect((await readSwitch(home.folder))?.reason?.code).toBe('VERSION_NOT_HEALTHY_IN_TIME');
     expect(home.running()).toEqual(['1.0.0']);
     expect(await currentVersion(home.folder)).toBe(first);
+  });
+
+  test('starts a new version again that ended unseen before it was healthy', async () => {
+    await using home = new TestHome();
+    const from = await home.first();
+    const to = await home.beside('2.0.0', 'good');
+    // The supervisor before was killed with the new version on record, which waits to begin and ends with its supervisor.
+    await makeCurrent(home.folder, machineFiles, to);
+    const record = { id: 'lease/1', from, to, healthyWithinMs: 5_000, phase: 'proving', starts: 1 };
+    await replaceFile(machineFiles, home.folder.switch, JSON.stringify(record));
+    const held = await machineProcesses.start(['true'], {});
+    await replaceFile(machineFiles, home.folder.start, JSON.stringify({ start: 'a', version: to, ...held.name }));
+    await using supervisor = supervised(home);
+    await until(() => supervisor.lines.join().includes('runs already'));
+    held.signal('SIGKILL');
+    await until(async () => (await readSwitch(home.folder))?.phase !== 'proving');
+    expect(await readSwitch(home.folder)).toMatchObject({ phase: 'healthy', starts: 2 });
+    expect(home.running()).toEqual(['2.0.0']);
   });
 
   test.each([
