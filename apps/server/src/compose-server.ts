@@ -179,6 +179,7 @@ export function createServerHost(
         registerAgentTaskService(router, {
           store,
           kinds: container.resolve(AgentTaskKindsToken),
+          outputs: { blobs: content, logger },
           poolsOf: ({ agentId, description, poolsAllowed }) =>
             agentTraits(agentId, description, container.resolve(PolicyToken).pools, poolsAllowed).pools,
         });

@@ -1,5 +1,5 @@
 import { create } from '@bufbuild/protobuf';
-import { timestampFromMs } from '@bufbuild/protobuf/wkt';
+import { timestampFromMs, type Any } from '@bufbuild/protobuf/wkt';
 import type { ConnectRouter, HandlerContext } from '@connectrpc/connect';
 import { callerFrom, changeFrom } from '@drover/access';
 import {
@@ -36,6 +36,7 @@ import { connectErrorFrom } from '@drover/rpc-errors';
 import { expiryOf, wishGroup, wishResultOf } from './agent-wishes.ts';
 import { idFromPageToken, inputInvalid, pageSizeOf, pageTokenOf } from './input-errors.ts';
 import { outcomeOnWire } from './job-status.ts';
+import { outputBytesMax, readOutput, type ReadOutputDeps } from './read-output.ts';
 import { isInOneOf, selectAgents, type SelectAgentsDeps } from './select-agents.ts';
 
 /** Who works together in the service. */
@@ -47,6 +48,8 @@ export interface AgentTaskServiceDeps {
   };
   /** What may be wanted, by the name of the source. */
   readonly kinds: ReadonlyMap<string, AgentTaskKind>;
+  /** How outputs are read that stand elsewhere. */
+  readonly outputs: ReadOutputDeps;
   /** Names of the pools that an agent is in. */
   readonly poolsOf: SelectAgentsDeps['poolsOf'];
 }
@@ -56,6 +59,7 @@ type Call = StoreContext & { readonly signal: AbortSignal; readonly pools: reado
 const wishesPerCall = 1_000;
 const pageMax = 1_000;
 const pageDefault = 200;
+const outputsPageMax = 200;
 const reasonBytesMax = 1_024;
 /** Pages of the store that one list of a caller with a scope may look through. */
 const scopedPagesMax = 20;
@@ -154,7 +158,8 @@ async function listAgentTasks(
   deps: AgentTaskServiceDeps,
   call: Call,
 ): Promise<ListAgentTasksResponse> {
-  const limit = pageSizeOf(request.pageSize, pageDefault, pageMax);
+  const limit = pageSizeOf(request.pageSize, pageDefault, request.withOutputs ? outputsPageMax : pageMax);
+  let outputBytes = 0;
   let after = keyFromPageToken(request.pageToken);
   const tasks: AgentTask[] = [];
   for (let page = 0; page < scopedPagesMax && tasks.length < limit; page += 1) {
@@ -165,6 +170,7 @@ async function listAgentTasks(
         ...(request.source === '' ? {} : { source: request.source }),
         ...(request.agentId === '' ? {} : { agentId: request.agentId }),
         onlyLive: request.onlyLive,
+        withOutputs: request.withOutputs,
       },
       call,
     );
@@ -172,7 +178,9 @@ async function listAgentTasks(
     after = isLast ? undefined : records.at(-1);
     for (const record of records) {
       if (call.pools === undefined || (await isOfPools(record.agentId, call.pools, deps, call))) {
-        tasks.push(agentTaskOf(record));
+        const output = await lastOutputOf(record, deps, call);
+        outputBytes += output?.value.byteLength ?? 0;
+        tasks.push(agentTaskOf(record, outputBytes > outputBytesMax ? undefined : output));
       }
     }
     if (isLast) break;
@@ -197,7 +205,11 @@ async function isOfPools(
   }
 }
 
-function agentTaskOf(record: AgentTaskRecord): AgentTask {
+async function lastOutputOf({ last }: AgentTaskRecord, { outputs }: AgentTaskServiceDeps, { signal }: Call) {
+  return last?.output && readOutput(last.output, last.leaseId ?? '', outputs, signal);
+}
+
+function agentTaskOf(record: AgentTaskRecord, output: Any | undefined): AgentTask {
   const { source, agentId, payload, forced, requestedBy, failures, leaseId, last } = record;
   return create(AgentTaskSchema, {
     source,
@@ -211,17 +223,18 @@ function agentTaskOf(record: AgentTaskRecord): AgentTask {
     expiresAt: timestampFromMs(record.expiresAtMs),
     failures,
     ...(leaseId === undefined ? {} : { leaseId }),
-    ...(last === undefined ? {} : { last: endOnWire(last) }),
+    ...(last === undefined ? {} : { last: endOnWire(last, output) }),
   });
 }
 
-function endOnWire({ leaseId = '', outcome, succeeded, reason, atMs }: AgentTaskEnd) {
+function endOnWire({ leaseId = '', outcome, succeeded, reason, atMs }: AgentTaskEnd, output: Any | undefined) {
   return create(AgentTaskEndSchema, {
     leaseId,
     outcome: outcomeOnWire(outcome),
     succeeded,
     ...(reason === undefined ? {} : { reason: create(ReasonSchema, reason) }),
     endedAt: timestampFromMs(atMs),
+    ...(output === undefined ? {} : { output }),
   });
 }
 

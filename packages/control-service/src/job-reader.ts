@@ -1,21 +1,15 @@
-import type { Any } from '@bufbuild/protobuf/wkt';
 import type { JobStatus } from '@drover/control-api';
-import type { ContentStore } from '@drover/content-store';
-import type { Logger } from '@drover/lease-kit';
 import type { JobRecord, LeaseRecord, LogStore, StoreContext } from '@drover/lease-store';
-import { resolvePayload } from '@drover/task-sources';
 import { jobStatusOf, type LeaseExtras } from './job-status.ts';
+import { outputBytesMax, readOutput, type ReadOutputDeps } from './read-output.ts';
 
 /** What a reader works with. */
-export interface JobReaderDeps {
+export interface JobReaderDeps extends ReadOutputDeps {
   readonly logs: Pick<LogStore, 'list'>;
-  readonly blobs?: Pick<ContentStore, 'read'>;
-  readonly logger: Logger;
 }
 
-/** Leases whose logs are listed in one answer, and bytes of outputs in it; what is beyond is left out. */
+/** Leases whose logs are listed in one answer; those beyond are left out. */
 const logListsMax = 200;
-const outputBytesMax = 2 * 1024 * 1024;
 const listsAtOnce = 8;
 
 /** Completes records of jobs with what other stores hold. One for each call: what cannot change any more is read once. */
@@ -51,18 +45,7 @@ export class JobReader {
   async #extrasOf(lease: LeaseRecord, context: StoreContext): Promise<LeaseExtras> {
     const last = lease.attempts.at(-1)!;
     const logs = await this.#deps.logs.list({ leaseId: lease.leaseId, attempt: last.attempt }, context);
-    const output = lease.output === undefined ? undefined : await this.#outputOf(lease.output, lease.leaseId, context);
+    const output = lease.output && (await readOutput(lease.output, lease.leaseId, this.#deps, context.signal));
     return output === undefined ? { logs } : { logs, output };
-  }
-
-  async #outputOf(output: Any, leaseId: string, context: StoreContext): Promise<Any | undefined> {
-    const { blobs } = this.#deps;
-    if (blobs === undefined) return output;
-    try {
-      return await resolvePayload(output, blobs, context.signal);
-    } catch (error) {
-      this.#deps.logger.warn({ err: error, leaseId }, 'an output cannot be read from the content store');
-      return undefined;
-    }
   }
 }

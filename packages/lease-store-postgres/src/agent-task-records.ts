@@ -78,6 +78,14 @@ export class AgentTaskRecords {
       .select(['source', 'agent_id', 'revision', 'wanted', 'forced', 'failures', 'group_name', 'group_max', 'lease_id'])
       .select(['requested_by', 'payload_type', 'payload', 'last_lease_id', 'last_outcome', 'last_succeeded'])
       .select(['last_code', 'last_message'])
+      .select((from) => {
+        const lease = from
+          .selectFrom('lease_history')
+          .whereRef('lease_history.lease_id', '=', 'agent_tasks.last_lease_id')
+          .where(sql<boolean>`${page.withOutputs === true}::boolean`)
+          .limit(1);
+        return [lease.select('output_type').as('output_type'), lease.select('output').as('output')];
+      })
       .select([epochMs('requested_at').as('requested_ms'), epochMs('expires_at').as('expires_ms')])
       .select(epochMs<number | null>('last_at').as('last_ms'))
       .select(sql<number | null>`case when not_before > now() then ${epochMs('not_before')} end`.as('not_before_ms'))
@@ -118,6 +126,9 @@ export class AgentTaskRecords {
               succeeded: row.last_succeeded === true,
               ...(row.last_code === null ? {} : { reason: { code: row.last_code, message: row.last_message ?? '' } }),
               atMs: row.last_ms,
+              ...(row.output_type === null || row.output === null
+                ? {}
+                : { output: create(AnySchema, { typeUrl: row.output_type, value: row.output }) }),
             },
           }),
     }));

@@ -60,6 +60,8 @@ export interface AgentTaskEnd {
   readonly succeeded: boolean;
   readonly reason?: { readonly code: string; readonly message: string };
   readonly atMs: number;
+  /** Of the lease; absent where it was not asked for, and where nothing is kept of the lease any more. */
+  readonly output?: Any;
 }
 
 /** An agent task as it is stored. */
@@ -186,6 +188,8 @@ export interface AgentTaskStore {
       readonly agentId?: string;
       /** Leave those out of which nothing is wanted or done. Default false. */
       readonly onlyLive?: boolean;
+      /** With the outputs of the leases that ended last. Default false. */
+      readonly withOutputs?: boolean;
     },
     context: StoreContext,
   ): Promise<readonly AgentTaskRecord[]>;

@@ -26,6 +26,7 @@ import {
   type ServerOptions,
 } from '../command-context.ts';
 import { callOptions, type FleetClient } from '../fleet-client.ts';
+import { conformLines } from '../output/conform-report.ts';
 import { jsonText } from '../output/job-json.ts';
 import { printable, tableText } from '../output/print-table.ts';
 import { ago, outcomeWord, shortId, span } from '../output/words.ts';
@@ -49,9 +50,12 @@ interface ListOptions extends ServerOptions {
   readonly agent: string;
   readonly source: string;
   readonly all?: boolean;
+  readonly reports?: boolean;
 }
 
 const lookMs = 500;
+/** A server answers with no more reports at once. */
+const reportsMax = 200;
 
 /** `drover agents restart`, `drover agents shutdown`, `drover agents tasks`: below the command `agents`. */
 export function addAgentTaskCommands(agents: Command, context: CommandContext): void {
@@ -84,15 +88,27 @@ export function addAgentTaskCommands(agents: Command, context: CommandContext): 
     .option('--agent <id>', 'only of one agent', '')
     .option('--source <name>', 'only of one kind, e.g. restart', '')
     .option('--all', 'also what has ended')
+    .option('--reports', 'with what the last lease of each did, e.g. what changed in each workspace; at most 200')
     .option('-n, --limit <count>', 'how many', countOption('--limit', 1, 1_000), 200)
     .action(async (options: ListOptions) => {
       await usingServer(options, context, async (client) => {
+        const { limit, agent, source, all = false, reports = false } = options;
         const answer = await client.agentTasks.listAgentTasks(
-          { pageSize: options.limit, agentId: options.agent, source: options.source, onlyLive: options.all !== true },
+          {
+            pageSize: reports ? Math.min(limit, reportsMax) : limit,
+            agentId: agent,
+            source,
+            onlyLive: !all,
+            withOutputs: reports,
+          },
           callOptions(context.signal),
         );
-        const table = (): string => tableText(taskColumns, answer.tasks, 'nothing is wanted of agents');
-        print(context, options.json === true ? jsonText(ListAgentTasksResponseSchema, answer) : table());
+        if (options.json === true) return print(context, jsonText(ListAgentTasksResponseSchema, answer));
+        print(context, tableText(taskColumns, answer.tasks, 'nothing is wanted of agents'));
+        for (const { agentId, last } of answer.tasks) {
+          const lines = conformLines(last?.output);
+          if (lines.length > 0) print(context, [`\n${printable(agentId)}`, ...lines.map(indented)].join('\n'));
+        }
       });
     });
 }
@@ -206,8 +222,11 @@ async function waitForEnds(
       const sinceMs = Math.max(timeOf(requestedAt), (endsBefore.get(agentId) ?? -1) + 1);
       const hasFailed = last !== undefined && !last.succeeded && task.failures > 0 && endMs >= sinceMs;
       if (!isOver(task.state) && !hasFailed) continue;
-      ended.set(agentId, task);
-      if (options.json !== true) print(context, `${printable(agentId)}  ${endText(task)}`);
+      const reported = await withReport(client, task, context.signal);
+      ended.set(agentId, reported);
+      if (options.json === true) continue;
+      const report = conformLines(reported.last?.output).map(indented);
+      print(context, [`${printable(agentId)}  ${endText(task)}`, ...report].join('\n'));
     }
     if (ended.size === agentIds.size) break;
     await delay(systemClock, lookMs, context.signal);
@@ -215,6 +234,19 @@ async function waitForEnds(
   context.signal.throwIfAborted();
   return [...ended.values()];
 }
+
+/** The task with what the lease that ended last made; as it was if it has gone on since. */
+async function withReport(client: FleetClient, task: AgentTask, signal: AbortSignal): Promise<AgentTask> {
+  const { source, agentId, last } = task;
+  if (last === undefined || last.leaseId === '') return task;
+  const { tasks } = await client.agentTasks.listAgentTasks(
+    { source, agentId, pageSize: 1, withOutputs: true },
+    callOptions(signal),
+  );
+  return tasks[0]?.last?.leaseId === last.leaseId ? { ...task, last: tasks[0].last } : task;
+}
+
+const indented = (line: string): string => `  ${line}`;
 
 const isUnchanged = ({ result }: { readonly result: AgentTaskWishResult }): boolean =>
   result === AgentTaskWishResult.UNCHANGED;

@@ -91,7 +91,9 @@ test('agents conform: a set that changes, within the cap; asked for; a broken re
     workspaces(fleet, server, 'set', 'bad', 'ext::sh -c x'),
     workspaces(fleet, server, 'list'),
   ]);
-  expect(asked, asked.stderr).toMatchObject({ code: 0, stdout: 'a  done\n' });
+  expect(asked, asked.stderr).toMatchObject({ code: 0 });
+  const ids = git(source, 'log', '--format=%h', '--abbrev=12', '--reverse').split('\n');
+  expect(asked.stdout).toBe(`a  done\n  engine  ${ids[0]} → ${ids[1]}: 1 changed, 1 put back, 1 untracked removed\n`);
   expect([read('a', 'engine/main/file'), existsSync(at('a', 'engine/main/litter'))]).toEqual(['2', false]);
   expect([wrong.code, unknown.code, unknown.stderr]).toEqual([2, 3, expect.stringContaining('WORKSPACE_INVALID')]);
   expect(listed.stdout).toMatch(/engine +file:.*engine\/main +every agent/);
@@ -116,9 +118,20 @@ test('agents conform: a set that changes, within the cap; asked for; a broken re
   const failed = await agents(fleet, server, 'conform', 'b', '--wait');
   expect(failed.code).toBe(1);
   expect(failed.stdout).toMatch(/^b {2}failed: 1 of 2 workspaces .* \(CONFORM_INCOMPLETE\); it is tried again/);
-  expect(failed.stdout).toContain('GIT_REPOSITORY_NOT_FOUND');
+  expect(failed.stdout).toMatch(/\n {2}engine {2}failed: .* \(GIT_REPOSITORY_NOT_FOUND\)\n {2}second {2}at /);
+  const [reports, json, bare] = await Promise.all([
+    agents(fleet, server, 'tasks', '--source', 'conform', '--agent', 'b', '--all', '--reports'),
+    agents(fleet, server, 'tasks', '--source', 'conform', '--agent', 'b', '--all', '--reports', '--json'),
+    agents(fleet, server, 'tasks', '--source', 'conform', '--agent', 'b', '--all', '--json'),
+  ]);
+  expect(reports.stdout).toMatch(/\n\nb\n {2}engine {2}failed: /);
+  const outputOf = ({ stdout }: { readonly stdout: string }) =>
+    (JSON.parse(stdout) as { tasks: { last: { output?: unknown } }[] }).tasks[0]!.last.output;
+  expect(outputOf(json)).toMatchObject({ workspaces: [{ name: 'engine' }, { name: 'second', filesAdded: '0' }] });
+  expect(outputOf(bare)).toBeUndefined();
   renameSync(fleet.path('moved'), source);
-  expect(await agents(fleet, server, 'conform', 'b', '--wait')).toMatchObject({ code: 0, stdout: 'b  done\n' });
+  const again = await agents(fleet, server, 'conform', 'b', '--wait');
+  expect(again).toMatchObject({ code: 0, stdout: expect.stringMatching(/^b {2}done\n {2}engine {2}/) as string });
   expect(read('b', 'engine/main/file')).toBe('2');
 
   // Killed in the midst of a fetch, whose git goes on: the next process of the agent ends it, and the workspace is whole.
@@ -130,7 +143,8 @@ test('agents conform: a set that changes, within the cap; asked for; a broken re
   writeFileSync(at('b', 'engine/main/.git/index.lock'), '');
   rmSync(fleet.path('hold'));
   await fleet.agent(server, b);
-  expect(await waited).toMatchObject({ code: 0, stdout: 'b  done\n' });
+  const ended = await waited;
+  expect(ended).toMatchObject({ code: 0, stdout: expect.stringMatching(/^b {2}done\n {2}engine {2}/) as string });
   expect(read('b', 'engine/main/file')).toBe('3');
   expect(git(at('b', 'engine/main'), 'status', '--porcelain')).toBe('');
   expect(existsSync(fleet.path('go'))).toBe(false);

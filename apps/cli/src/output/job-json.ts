@@ -10,10 +10,17 @@ import {
 } from '@bufbuild/protobuf';
 import { AnySchema, StructSchema, type Any } from '@bufbuild/protobuf/wkt';
 import { payloadTypeOf } from '@drover/lease-kit';
+import { ConformResultSchema, ConformWishSchema } from '@drover/lease-type-conform';
 import { BatchResultSchema, BatchSchema, JobSchema } from '@drover/lease-type-job';
-import { RestartSchema } from '@drover/lease-type-restart';
-import { ShutdownSchema } from '@drover/lease-type-shutdown';
+import { RestartResultSchema, RestartSchema } from '@drover/lease-type-restart';
+import { ShutdownResultSchema, ShutdownSchema } from '@drover/lease-type-shutdown';
 
+const ownTypes = [
+  ...[JobSchema, BatchSchema, BatchResultSchema],
+  ...[RestartSchema, RestartResultSchema, ShutdownSchema, ShutdownResultSchema],
+  ...[ConformWishSchema, ConformResultSchema],
+  StructSchema,
+];
 const structUrl = `type.googleapis.com/${StructSchema.typeName}`;
 
 /**
@@ -25,8 +32,7 @@ export function jsonText<Desc extends DescMessage>(
   message: MessageShape<Desc>,
   types: readonly DescMessage[] = [],
 ): string {
-  const own = [JobSchema, BatchSchema, BatchResultSchema, RestartSchema, ShutdownSchema, StructSchema];
-  const registry = createMutableRegistry(...own, ...types);
+  const registry = createMutableRegistry(...ownTypes, ...types);
   const readable = withReadableAny(message, registry) as MessageShape<Desc>;
   const json = toJson(schema, readable, { registry, alwaysEmitImplicit: true });
   return JSON.stringify(json, (_, value: unknown) => unwrapped(value), 2);

@@ -55,7 +55,7 @@ export function memoryAgentTaskStore(data: MemoryData): AgentTaskStore {
       checkAgentTaskKeys('keys', keys);
       return keys.map((key) => tasks.withdraw(key, storedMessage(reason)));
     },
-    list: async ({ after, limit, source, agentId, onlyLive = false }, context) => {
+    list: async ({ after, limit, source, agentId, onlyLive = false, withOutputs = false }, context) => {
       data.enter(context);
       checkWhole('limit', limit, 1, storeLimits.pageMax);
       if (after !== undefined) checkAgentTaskKey('after', after);
@@ -63,7 +63,7 @@ export function memoryAgentTaskStore(data: MemoryData): AgentTaskStore {
         .sorted()
         .filter((task) => after === undefined || compareKeys(task, after) > 0)
         .filter((task) => (source ?? task.source) === task.source && (agentId ?? task.agentId) === task.agentId)
-        .map((task) => tasks.record(task))
+        .map((task) => tasks.record(task, withOutputs))
         .filter(({ state }) => !onlyLive || (state !== 'ended' && state !== 'expired'))
         .slice(0, limit);
     },
@@ -250,7 +250,7 @@ class MemoryAgentTasks {
     });
   }
 
-  record(task: MemoryAgentTask): AgentTaskRecord {
+  record(task: MemoryAgentTask, withOutput: boolean): AgentTaskRecord {
     const nowMs = this.#data.clock.wallMs();
     const { source, agentId, revision, payload, forced, group, requestedBy, requestedAtMs, failures } = task;
     return {
@@ -267,8 +267,13 @@ class MemoryAgentTasks {
       expiresAtMs: task.expiresAtMs,
       failures,
       ...(task.lease === undefined ? {} : { leaseId: task.lease.leaseId }),
-      ...(task.last === undefined ? {} : { last: task.last }),
+      ...(task.last === undefined ? {} : { last: withOutput ? this.#withOutput(task.last) : task.last }),
     };
+  }
+
+  #withOutput(end: AgentTaskEnd): AgentTaskEnd {
+    const output = this.#data.leases.get(end.leaseId ?? '')?.output;
+    return output === undefined ? end : { ...end, output };
   }
 
   #stateOf(task: MemoryAgentTask, nowMs: number): AgentTaskRecord['state'] {

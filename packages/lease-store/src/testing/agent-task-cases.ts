@@ -124,7 +124,8 @@ export const agentTaskStoreCases: readonly StoreCase[] = [
       // The same is being done already.
       assert.equal((await store.agentTasks.want([wish('agent-1', { forced: true })], context))[0]?.result, 'unchanged');
 
-      await store.attempts.record([acceptanceOf(attempt), endOf(attempt)], context);
+      const output = samplePayload(7);
+      await store.attempts.record([acceptanceOf(attempt), endOf(attempt, 'completed', { output })], context);
       const [settled, ...others] = await store.agentTasks.settle(source, retry, context);
       assert.deepEqual(
         [settled?.agentId, settled?.leaseId, settled?.end.outcome, settled?.end.succeeded, settled?.wantedAgain],
@@ -137,6 +138,9 @@ export const agentTaskStoreCases: readonly StoreCase[] = [
         [record?.state, record?.leaseId, record?.last?.leaseId, record?.last?.outcome, record?.last?.succeeded],
         ['ended', undefined, attempt.leaseId, 'completed', true],
       );
+      assert.equal(record?.last?.output, undefined);
+      const [whole] = await store.agentTasks.list({ limit: 10, source, withOutputs: true }, context);
+      assert.deepEqual([whole?.last?.output?.typeUrl, [...(whole?.last?.output?.value ?? [])]], [output.typeUrl, [7]]);
       assert.deepEqual(await store.agentTasks.open(source, context), []);
       assert.equal((await store.agentTasks.want([wish('agent-1')], context))[0]?.result, 'wanted');
     },
