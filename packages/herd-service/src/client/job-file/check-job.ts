@@ -42,7 +42,8 @@ function taskFaults(task: PlacedTask): readonly string[] {
   const { place, name } = task;
   const faults: string[] = [];
   const tooLong = (what: string, count: number, max: number): void => {
-    if (count > max) faults.push(`${place}: ${what} of ${JSON.stringify(name.slice(0, 60))} has ${count}; allowed are ${max}`);
+    if (count > max)
+      faults.push(`${place}: ${what} of ${JSON.stringify(name.slice(0, 60))} has ${count}; allowed are ${max}`);
   };
   tooLong('the name', name.length, bounds.taskNameCharactersMax);
   tooLong('the pipe', task.pipe?.name.length ?? 0, bounds.taskNameCharactersMax);
@@ -71,7 +72,9 @@ function inputFaults(inputs: readonly PlacedInput[], max: number, place: string)
   const sources = new Map<string, PlacedInput>();
   for (const input of inputs) {
     if (input.path.length > bounds.pathCharactersMax) {
-      faults.push(`${input.place}: a path has ${input.path.length} characters; allowed are ${bounds.pathCharactersMax}`);
+      faults.push(
+        `${input.place}: a path has ${input.path.length} characters; allowed are ${bounds.pathCharactersMax}`,
+      );
     }
     // What a rename says was not looked at before.
     const path = confinedPath(input.path);

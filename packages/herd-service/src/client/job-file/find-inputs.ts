@@ -83,7 +83,10 @@ export async function findInputs(
 function staticStart(pattern: string): string {
   const parts = pattern.split('/');
   const first = parts.findIndex((part) => isDynamicPattern(part));
-  return parts.slice(0, first).map((part) => `${part}/`).join('');
+  return parts
+    .slice(0, first)
+    .map((part) => `${part}/`)
+    .join('');
 }
 
 /** Absent: there is nothing; a text: why it cannot be told. */

@@ -13,7 +13,9 @@ const input = z.union([
   path,
   z.strictObject({
     from: path.meta({ description: 'A file, a folder or a glob of this machine, relative to the job file.' }),
-    to: path.optional().meta({ description: 'Its name in the job’s folder; default as here. Of a folder or glob: where.' }),
+    to: path
+      .optional()
+      .meta({ description: 'Its name in the job’s folder; default as here. Of a folder or glob: where.' }),
     executable: z.boolean().optional().meta({ description: 'Default: as here, and true for the exe of a task.' }),
     platform: z
       .string()
@@ -35,12 +37,16 @@ const inputs = z.array(input).max(bounds.inputsMax);
 const outputs = z.array(output).max(bounds.outputsMax);
 const requirements = z
   .union([path, z.array(path).max(100)])
-  .meta({ description: 'XML files of requirements (Input-File, Output-File), as programs of the original herd print them.' });
+  .meta({
+    description: 'XML files of requirements (Input-File, Output-File), as programs of the original herd print them.',
+  });
 
 const task = z
   .strictObject({
     name: name.meta({ description: 'Unique in the job. With repeat or matrix it holds {n} or a key of the matrix.' }),
-    exe: path.meta({ description: 'A path in the job’s folder, an absolute path of the agent, or a name on its PATH.' }),
+    exe: path.meta({
+      description: 'A path in the job’s folder, an absolute path of the agent, or a name on its PATH.',
+    }),
     args: z
       .union([z.array(z.string()).max(bounds.argumentsPerTaskMax), z.string()])
       .optional()
@@ -52,7 +58,12 @@ const task = z
       .optional()
       .meta({ description: 'Where it tells of itself, DROVER_PROGRESS_PIPE; default fifo.' }),
     timeout: durationText.optional().meta({ description: 'How long it may run, e.g. 5min; default without end.' }),
-    retries: z.int().min(0).max(bounds.retriesMax).optional().meta({ description: 'Again after a failure; default 0.' }),
+    retries: z
+      .int()
+      .min(0)
+      .max(bounds.retriesMax)
+      .optional()
+      .meta({ description: 'Again after a failure; default 0.' }),
     inputs: inputs.optional().meta({ description: 'Of this task alone.' }),
     outputs: outputs.optional().meta({ description: 'Of this task alone, brought back when it has ended.' }),
     requirements: requirements.optional(),
@@ -65,7 +76,10 @@ const task = z
     matrix: z
       .record(
         z.string().regex(/^[a-z][a-z0-9_]{0,63}$/, 'is no key of a matrix; allowed are a-z, 0-9 and _'),
-        z.array(z.union([z.string(), z.number(), z.boolean()])).min(1).max(bounds.tasksMax),
+        z
+          .array(z.union([z.string(), z.number(), z.boolean()]))
+          .min(1)
+          .max(bounds.tasksMax),
       )
       .optional()
       .meta({ description: 'A task for each combination; {key} in any text is the value.' }),
@@ -77,8 +91,12 @@ export const herdJobFileSchema = z
   .strictObject({
     $schema: z.string().optional(),
     name: z.string().min(1).max(bounds.jobNameCharactersMax).meta({ description: 'For people.' }),
-    inputs: inputs.optional().meta({ description: 'Files, folders and globs, relative to the job file. Each is sent once.' }),
-    outputs: outputs.optional().meta({ description: 'Files that are looked for on each agent when all tasks have ended.' }),
+    inputs: inputs
+      .optional()
+      .meta({ description: 'Files, folders and globs, relative to the job file. Each is sent once.' }),
+    outputs: outputs
+      .optional()
+      .meta({ description: 'Files that are looked for on each agent when all tasks have ended.' }),
     rename: z
       .record(path, path)
       .optional()

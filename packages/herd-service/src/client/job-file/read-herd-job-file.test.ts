@@ -138,20 +138,26 @@ test('each fault of a YAML file is told with its place and what is allowed there
   expect(await faults(`${header}    pipes: fifo\n`)).toMatch(
     /^herd\.yaml:5:5: tasks\[0\]\.pipes is not known here; allowed are name, exe, args/,
   );
-  expect(await faults(`${header}    timeout: 5 minutes\n`)).toMatch(/^herd\.yaml:5:5: .*allowed is a number with one of/);
+  expect(await faults(`${header}    timeout: 5 minutes\n`)).toMatch(
+    /^herd\.yaml:5:5: .*allowed is a number with one of/,
+  );
   expect(await faults(`${header}    cwd: ../up\n`)).toMatch(/^herd\.yaml:3:5: cwd "\.\.\/up" leaves its folder/);
   expect(await faults(`${header}    args: "'open"\n`)).toMatch(/^herd\.yaml:5:5: "'open" cannot be split/);
   expect(await faults(`${header}  - name: t\n    exe: b\n`)).toMatch(
     /^herd\.yaml:5:5: "t" is the name of two tasks: also at herd\.yaml:3:5/,
   );
   expect(await faults(`${header}    repeat: 2\n`)).toMatch(/put \{n\}, or a key of the matrix, into the name/);
-  expect(await faults(`${header}    repeat: 9999\n    matrix: {a: [1, 2]}\n`)).toMatch(/19998 tasks; allowed are 10000/);
+  expect(await faults(`${header}    repeat: 9999\n    matrix: {a: [1, 2]}\n`)).toMatch(
+    /19998 tasks; allowed are 10000/,
+  );
   expect(await faults(`${header}    outputs: ["*.txt"]\n`)).toMatch(/^herd\.yaml:5:15: "\*\.txt" is a pattern/);
   expect(await faults(`${header}    outputs: [a]\noutputs: [a]\n`)).toMatch(/two outputs go to "a": also at/);
   expect(await faults(`${header}inputs:\n  - ../secret\n`)).toMatch(
     /^herd\.yaml:6:5: "\.\.\/secret" leaves its folder.*named with from and to/,
   );
-  expect(await faults(`${header}inputs: [{from: herd.yaml, to: /etc/passwd}]\n`)).toMatch(/"\/etc\/passwd" is absolute/);
+  expect(await faults(`${header}inputs: [{from: herd.yaml, to: /etc/passwd}]\n`)).toMatch(
+    /"\/etc\/passwd" is absolute/,
+  );
   expect(await faults(`${header}inputs: [absent.txt, "no*thing"]\n`)).toBe(
     'herd.yaml:5:10: absent.txt is not there\nherd.yaml:5:22: no*thing matches no file',
   );
@@ -244,7 +250,9 @@ test('XML that is wrong, foreign or hostile is refused with its place', async ()
   expect(await xml('<Task Name="a" Exe="a"/><Output Name="a/../../../x"/>')).toMatch(/leaves its folder/);
   expect(await xml('<Task Name="a" Exe="a"/><Input Name="gone"/>')).toMatch(/^herd\.xml:2:25: gone is not there/);
   expect(await xml('<Task Name="a" Exe="&e;"/>')).toMatch(/is no XML/);
-  expect(await faults('<!DOCTYPE Job [<!ENTITY e "x">]><Job/>', 'job/herd.xml')).toMatch(/a document type is not allowed/);
+  expect(await faults('<!DOCTYPE Job [<!ENTITY e "x">]><Job/>', 'job/herd.xml')).toMatch(
+    /a document type is not allowed/,
+  );
   expect(await faults('<Task/>', 'job/herd.xml')).toMatch(/a job file begins with Job/);
   expect(await faults('<Job>', 'job/herd.xml')).toMatch(/^herd\.xml:1:\d+: is no XML/);
   expect(await faults(`<Job>${'<a>'.repeat(40)}`, 'job/herd.xml')).toMatch(/nested deeper than 16/);

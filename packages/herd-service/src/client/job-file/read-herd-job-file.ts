@@ -24,7 +24,11 @@ export async function readHerdJobFile(path: string, signal: AbortSignal): Promis
   const { inputs, outputs } = await finder.find(draft);
   const tasks = [];
   for (const { place, requirements, ...task } of draft.tasks) {
-    tasks.push({ place, ...task, ...(await finder.find({ inputs: task.inputs, outputs: task.outputs, requirements })) });
+    tasks.push({
+      place,
+      ...task,
+      ...(await finder.find({ inputs: task.inputs, outputs: task.outputs, requirements })),
+    });
   }
   const faults = finder.faults.length > 0 ? finder.faults : checkJob({ inputs, outputs, tasks }, name);
   if (faults.length > 0) throw textFaults(herdJobFileInvalid, faults);
@@ -72,7 +76,9 @@ class PartFinder {
       const found = await this.#find(draft);
       inputs.push(...found.inputs.map((input) => ({ ...input, place: draft.place })));
     }
-    const outputs = drafts.flatMap((one) => one.outputs).map(({ from, to, place }) => ({ path: from, target: to, place }));
+    const outputs = drafts
+      .flatMap((one) => one.outputs)
+      .map(({ from, to, place }) => ({ path: from, target: to, place }));
     return { inputs, outputs };
   }
 
