@@ -12,7 +12,6 @@ import {
   type Meter,
   type ScheduledCall,
 } from '@drover/lease-kit';
-import { createPublicKey, sign, type KeyObject } from 'node:crypto';
 import type { RemoteInfo, Socket } from 'node:dgram';
 import { isAnswerable, limitedSource } from './answerable-source.ts';
 import {
@@ -47,10 +46,17 @@ export interface DiscoveryResponderOptions {
   readonly interfacesCheckMs?: number | undefined;
 }
 
+/** Signs as the agent; clients that are paired with it know its public key. */
+export interface DiscoverySigner {
+  /** Ed25519, 32 bytes. */
+  readonly publicKey: Uint8Array;
+  /** An Ed25519 signature (RFC 8032), 64 bytes. */
+  sign(bytes: Uint8Array): Uint8Array;
+}
+
 export interface DiscoveryResponderDeps {
   describe(): AgentDescription;
-  /** The agent's Ed25519 private key; clients that are paired know its public one. */
-  readonly key: KeyObject;
+  readonly signer: DiscoverySigner;
   readonly clock?: Clock | undefined;
   readonly logger?: Logger | undefined;
   readonly meter?: Meter | undefined;
@@ -100,7 +106,6 @@ class UdpResponder implements DiscoveryResponder {
   readonly #deps: DiscoveryResponderDeps;
   readonly #clock: Clock;
   readonly #logger: Logger;
-  readonly #publicKey: Uint8Array;
   readonly #limiter: SourceLimiter;
   readonly #counter: Counter;
   readonly #counts = Object.fromEntries(results.map((name) => [name, 0])) as Record<RequestResult, number>;
@@ -116,7 +121,6 @@ class UdpResponder implements DiscoveryResponder {
     this.#deps = deps;
     this.#clock = deps.clock ?? systemClock;
     this.#logger = deps.logger ?? silentLogger;
-    this.#publicKey = rawPublicKey(deps.key);
     this.#limiter = new SourceLimiter(options.limits);
     this.#counter = (deps.meter ?? silentMeter).createCounter('drover_herd_discovery_requests_total', {
       description: 'Requests of clients that look for agents, by what became of them.',
@@ -227,13 +231,13 @@ class UdpResponder implements DiscoveryResponder {
       name,
       version,
       protocolNewest: herdProtocols.at(-1)!,
-      ...(protocol === 0 ? {} : { ...further, key: this.#publicKey }),
+      ...(protocol === 0 ? {} : { ...further, key: this.#deps.signer.publicKey }),
     });
     const around = encodeReply({ nonce, announcement: new Uint8Array(), signature: new Uint8Array(64) }).length;
     // Tag and length of the announcement.
     const announcement = fitAnnouncement(whole, sizeBytesMax - around - 3);
     if (announcement === undefined) return undefined;
-    const signature = sign(null, signedBytes(nonce, announcement), this.#deps.key);
+    const signature = this.#deps.signer.sign(signedBytes(nonce, announcement));
     return encodeReply({ nonce, announcement, signature });
   }
 
@@ -241,16 +245,4 @@ class UdpResponder implements DiscoveryResponder {
     this.#counts[result] += 1;
     this.#counter.add(1, { result });
   }
-}
-
-/** The 32 bytes of the public half. */
-function rawPublicKey(key: KeyObject): Uint8Array {
-  if (key.type !== 'private' || key.asymmetricKeyType !== 'ed25519') {
-    throw new DroverError({
-      code: 'DISCOVERY_KEY_INVALID',
-      advice: 'fix-input',
-      message: `Discovery replies are signed with a private Ed25519 key; this one is ${key.type} ${key.asymmetricKeyType ?? ''}.`,
-    });
-  }
-  return Buffer.from(createPublicKey(key).export({ format: 'jwk' }).x!, 'base64url');
 }

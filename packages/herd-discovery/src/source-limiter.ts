@@ -60,6 +60,6 @@ function refilled(
   nowMs: number,
 ): Bucket {
   if (bucket === undefined) return { tokens: burst, atMs: nowMs };
-  const tokens = Math.min(burst, bucket.tokens + ((nowMs - bucket.atMs) / 1_000) * rate);
+  const tokens = Math.min(burst, bucket.tokens + (Math.max(0, nowMs - bucket.atMs) / 1_000) * rate);
   return { tokens, atMs: nowMs };
 }
