@@ -219,7 +219,9 @@ class AgentSearch {
           // It stays as it comes.
         }
         socket.on('message', (datagram, from) => this.#receive(datagram, from));
-        socket.on('error', (error) => this.#deps.logger?.debug({ err: error }, 'the socket of a search reports an error'));
+        socket.on('error', (error) =>
+          this.#deps.logger?.debug({ err: error }, 'the socket of a search reports an error'),
+        );
         return socket;
       });
       this.#sockets.set(family, opening);
@@ -267,7 +269,8 @@ class AgentSearch {
     // Only what is genuine is remembered, or a forged reply would keep the genuine one out.
     this.#seen.add(key);
     if (checked.kind === 'other-version') this.#tellOfVersion(checked.announcement, from);
-    else if (!this.#keep(checked.agent, before)) return this.#drop(before === undefined ? 'too-many' : 'conflicting', from);
+    else if (!this.#keep(checked.agent, before))
+      return this.#drop(before === undefined ? 'too-many' : 'conflicting', from);
     else this.#counter.add(1, { result: 'agent' });
     if (asked.target.host !== undefined) this.#answered.add(asked.target);
     this.#endIfAllAnswered();

@@ -59,7 +59,15 @@ test('nothing is sent to who is no single machine', () => {
   for (const address of ['10.1.0.9', '8.8.8.8', '127.0.0.1', 'fe80::1%eth0', '::1', '2001:db8::1']) {
     expect([address, answerable(address)]).toEqual([address, true]);
   }
-  for (const address of ['10.1.0.255', '255.255.255.255', '224.0.0.1', '239.1.2.3', '240.0.0.1', '0.0.0.0', '0.1.2.3']) {
+  for (const address of [
+    '10.1.0.255',
+    '255.255.255.255',
+    '224.0.0.1',
+    '239.1.2.3',
+    '240.0.0.1',
+    '0.0.0.0',
+    '0.1.2.3',
+  ]) {
     expect([address, answerable(address)]).toEqual([address, false]);
   }
   for (const address of ['ff02::1', 'FF12::d2e0:7614%eth0', '::', '::ffff:10.1.0.255']) {

@@ -11,7 +11,8 @@ export function mergeFoundAgents(before: FoundAgent, later: FoundAgent): FoundAg
   if (before.agentId !== later.agentId || !isSameKey(before.key, later.key)) return undefined;
   const addresses = [...before.addresses];
   for (const address of later.addresses) {
-    if (addresses.length < addressesMax && !addresses.some((one) => isSameAddress(one, address))) addresses.push(address);
+    if (addresses.length < addressesMax && !addresses.some((one) => isSameAddress(one, address)))
+      addresses.push(address);
   }
   const roundTrips = [before.roundTripMs, later.roundTripMs].filter((one) => one !== undefined);
   return {

@@ -2,8 +2,7 @@
  * Why a reply was dropped: it is no reply; larger than its request; its nonce is none of this search; it came a second time;
  * not signed by the key that it, or pairing, names; another key claims the same agent; a bound is reached.
  */
-export type DropReason =
-  'malformed' | 'too-large' | 'unasked' | 'replayed' | 'forged' | 'conflicting' | 'too-many';
+export type DropReason = 'malformed' | 'too-large' | 'unasked' | 'replayed' | 'forged' | 'conflicting' | 'too-many';
 
 /** What a search meets beside agents. */
 export type SearchEvent =

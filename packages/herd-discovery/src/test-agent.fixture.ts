@@ -44,10 +44,7 @@ export function testDescription(agentId: string, over: Partial<AgentDescription>
 export async function startTestAgent(
   agentId: string,
   options: DiscoveryResponderOptions,
-  {
-    signer = testSigner(),
-    ...over
-  }: Partial<AgentDescription> & { readonly signer?: DiscoverySigner } = {},
+  { signer = testSigner(), ...over }: Partial<AgentDescription> & { readonly signer?: DiscoverySigner } = {},
 ): Promise<DiscoveryResponder & { readonly port: number }> {
   const responder = createDiscoveryResponder(options, { signer, describe: () => testDescription(agentId, over) });
   await responder.start();
