@@ -1,0 +1,6 @@
+export {
+  openServiceNotifier,
+  type ServiceNotifier,
+  type ServiceNotifierDeps,
+  type ServiceNotifierOptions,
+} from './service-notifier.ts';
