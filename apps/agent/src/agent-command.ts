@@ -1,4 +1,4 @@
-import { addConfigOptions, configFromCommand, exitCodes, listenForStop } from '@drover/app-config';
+import { addConfigOptions, configFromCommand, exitCodes, listenForStop, logOptions } from '@drover/app-config';
 import type { LeaseAgentEvent } from '@drover/lease-agent';
 import { DroverError, type Logger } from '@drover/lease-kit';
 import { createLogger } from '@drover/telemetry';
@@ -34,7 +34,7 @@ export function createAgentCommand(extend?: (container: DependencyContainer) => 
       return;
     }
     const config = request.config.value;
-    const logger = createLogger({ ...config.log, base: { app: 'agent' } });
+    const logger = createLogger({ ...logOptions(config.log), base: { app: 'agent' } });
     if (command.opts<{ readonly printFacts?: boolean }>().printFacts === true) {
       await using facts = machineFacts(config, logger);
       await facts.refresh();
@@ -54,6 +54,7 @@ export function createAgentCommand(extend?: (container: DependencyContainer) => 
     await using composed = await createConfiguredAgent(config, logger, onEvent, extend);
     const { agent, facts, identity } = composed;
     const onHangUp = (): void => {
+      logger.reopenFile();
       logger.info({}, 'SIGHUP: the facts of the machine and the certificate are read again');
       void health?.reload();
       void facts.refresh({ probe: true });

@@ -1,4 +1,4 @@
-import { addConfigOptions, configFromCommand, listenForStop } from '@drover/app-config';
+import { addConfigOptions, configFromCommand, listenForStop, logOptions } from '@drover/app-config';
 import { createLogger } from '@drover/telemetry';
 import { Command } from 'commander';
 import type { DependencyContainer } from 'tsyringe';
@@ -26,11 +26,14 @@ export function createServerCommand(extend?: (container: DependencyContainer) =>
       return;
     }
     const config = request.config.value;
-    const logger = createLogger({ ...config.log, base: { app: 'server' } });
+    const logger = createLogger({ ...logOptions(config.log), base: { app: 'server' } });
     using stop = listenForStop();
     await using server = await runServer(config, logger, stop.drain, extend);
     process.send?.({ type: 'listening', url: server.url, dataDir: server.dataDir } satisfies ServerListening);
-    const onHangUp = (): void => void server.reload();
+    const onHangUp = (): void => {
+      logger.reopenFile();
+      void server.reload();
+    };
     process.on('SIGHUP', onHangUp);
     using _hangUp = { [Symbol.dispose]: () => void process.off('SIGHUP', onHangUp) };
     const failure = await Promise.race([server.failed, aborted(stop.drain)]);

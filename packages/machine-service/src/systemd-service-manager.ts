@@ -93,7 +93,9 @@ class SystemdServiceManager implements ServiceManager {
     }
     if (before['UnitFileState'] !== 'enabled') {
       await this.#order(['enable', unitName(service.name)], signal);
-      done.push(`enabled ${unitName(service.name)}: it starts with the ${this.#scope === 'system' ? 'machine' : 'user'}`);
+      done.push(
+        `enabled ${unitName(service.name)}: it starts with the ${this.#scope === 'system' ? 'machine' : 'user'}`,
+      );
     }
     const runs = ['active', 'activating', 'reloading'].includes(before['ActiveState'] ?? '');
     if (!runs && options.start) {
@@ -140,9 +142,10 @@ class SystemdServiceManager implements ServiceManager {
     const lines = await this.#lastLines(name, signal);
     throw serviceError(
       'SERVICE_NOT_STARTED',
-      [`it is installed and does not start: ${commandFailure(command, result)}`, ...lines.map((line) => `  ${line}`)].join(
-        '\n',
-      ),
+      [
+        `it is installed and does not start: ${commandFailure(command, result)}`,
+        ...lines.map((line) => `  ${line}`),
+      ].join('\n'),
     );
   }
 

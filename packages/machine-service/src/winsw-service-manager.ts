@@ -46,11 +46,7 @@ class WinswServiceManager implements ServiceManager {
     const { xml, program } = this.#paths(service.name);
     return {
       files: [{ path: xml, text: winswXml(service) }],
-      commands: [
-        `copy ${this.#options.wrapper ?? 'WinSW.exe'} ${program}`,
-        `${program} install`,
-        `${program} start`,
-      ],
+      commands: [`copy ${this.#options.wrapper ?? 'WinSW.exe'} ${program}`, `${program} install`, `${program} start`],
     };
   }
 
@@ -154,10 +150,16 @@ class WinswServiceManager implements ServiceManager {
     if (text === undefined) return;
     const origin = winswOrigin(text);
     if (origin === 'foreign') {
-      throw serviceError('SERVICE_NOT_OURS', `${path} was not written by Drover: allowed is another --name than ${name}`);
+      throw serviceError(
+        'SERVICE_NOT_OURS',
+        `${path} was not written by Drover: allowed is another --name than ${name}`,
+      );
     }
     if (origin === 'changed' && !force) {
-      throw serviceError('SERVICE_CHANGED', `${path} was changed by hand since it was installed: --force writes over it`);
+      throw serviceError(
+        'SERVICE_CHANGED',
+        `${path} was changed by hand since it was installed: --force writes over it`,
+      );
     }
   }
 

@@ -49,7 +49,12 @@ export function winswOrigin(text: string): 'ours' | 'changed' | 'foreign' {
   if (!text.startsWith(marker)) return 'foreign';
   const end = text.indexOf('\n');
   const digest = text.slice(marker.length).split(' ')[0];
-  return digest === createHash('sha256').update(text.slice(end + 1)).digest('hex') ? 'ours' : 'changed';
+  return digest ===
+    createHash('sha256')
+      .update(text.slice(end + 1))
+      .digest('hex')
+    ? 'ours'
+    : 'changed';
 }
 
 /** The program and its arguments' line, as {@link winswXml} wrote them. */

@@ -1,4 +1,7 @@
 import { DroverError } from '@drover/lease-kit';
+import { mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { expect, test } from 'vitest';
 import { createLogger, type LoggerOptions } from './create-logger.ts';
@@ -44,4 +47,27 @@ test('a foreseen error is its code and its message, without a stack', () => {
 
 test('people read the message first', () => {
   expect(linesOf('pretty', (logger) => logger.warn({ port: 1 }, 'careful'))[0]).toMatch(/WARN.*careful/);
+});
+
+test.each([
+  ['auto', /^\{"level":"info","time":.*"msg":"one"\}\n$/],
+  ['pretty', /INFO.*one/],
+] as const)('lines of format %s stand in a file, and after it was moved in the next one', (format, pattern) => {
+  const dir = mkdtempSync(join(tmpdir(), 'drover-log-'));
+  try {
+    const path = join(dir, 'agent.log');
+    const logger = createLogger({
+      level: 'info',
+      format,
+      file: { path, sizeBytesMax: 1_000, ageMsMax: 1_000_000, countMax: 1 },
+    });
+    logger.child({}).info({}, 'one');
+    expect(readFileSync(path, 'utf8')).toMatch(pattern);
+    renameSync(path, `${path}.1`);
+    logger.reopenFile();
+    logger.info({}, 'one');
+    expect(readFileSync(path, 'utf8')).toMatch(pattern);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
 });

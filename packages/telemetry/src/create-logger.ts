@@ -1,6 +1,8 @@
 import { isDroverError, messageOf, type LogFields, type Logger } from '@drover/lease-kit';
+import { Writable } from 'node:stream';
 import { pino, type Logger as PinoLogger } from 'pino';
 import { PinoPretty } from 'pino-pretty';
+import { openLogFile, type LogFile, type LogFileOptions } from './open-log-file.ts';
 
 /** How lines are written. */
 export interface LoggerOptions {
@@ -12,15 +14,28 @@ export interface LoggerOptions {
   readonly base?: LogFields;
   /** Where lines go; default standard error. */
   readonly destination?: NodeJS.WriteStream;
+  /** A file for them instead; those that it does not take go to the destination. */
+  readonly file?: LogFileOptions;
+}
+
+/** The logger of an app. */
+export interface AppLogger extends Logger {
+  /** Opens the log file anew, where there is one: somebody else may have moved it away. */
+  reopenFile(): void;
 }
 
 /** Names of fields whose values never reach a log. */
 const secretFields = ['token', 'password', 'secret', 'authorization', 'url.password', 'connectionString'];
 
-/** Makes a logger over pino. Lines are written at once, so that the last one before a crash is there. */
-export function createLogger(options: LoggerOptions): Logger {
-  const destination = options.destination ?? process.stderr;
-  const pretty = options.format === 'pretty' || (options.format === 'auto' && destination.isTTY);
+/**
+ * Makes a logger over pino. Lines are written at once, so that the last one before a crash is there. Throws
+ * `LOG_FILE_UNWRITABLE`.
+ */
+export function createLogger(options: LoggerOptions): AppLogger {
+  const stream = options.destination ?? process.stderr;
+  const file = options.file === undefined ? undefined : openLogFile(options.file, { fallback: stream });
+  const isTerminal = file === undefined && stream.isTTY;
+  const pretty = options.format === 'pretty' || (options.format === 'auto' && isTerminal);
   const logger = pino(
     {
       level: options.level,
@@ -32,15 +47,25 @@ export function createLogger(options: LoggerOptions): Logger {
     },
     pretty
       ? PinoPretty({
-          destination,
+          destination: file === undefined ? stream : streamOf(file),
           sync: true,
-          colorize: destination.isTTY,
+          colorize: isTerminal,
           ignore: 'app',
           translateTime: 'SYS:HH:MM:ss.l',
         })
-      : destination,
+      : (file ?? stream),
   );
-  return loggerOver(logger);
+  return { ...loggerOver(logger), reopenFile: () => file?.reopen() };
+}
+
+/** What is written to it is in the file when the call returns. */
+function streamOf(file: LogFile): Writable {
+  return new Writable({
+    write(chunk: Buffer, _, done) {
+      file.write(chunk.toString());
+      done();
+    },
+  });
 }
 
 /** A foreseen failure is told by what it is; a stack is for those that nobody foresaw. */

@@ -1,1 +1,2 @@
-export { createLogger, type LoggerOptions } from './create-logger.ts';
+export { createLogger, type AppLogger, type LoggerOptions } from './create-logger.ts';
+export type { LogFileOptions } from './open-log-file.ts';
