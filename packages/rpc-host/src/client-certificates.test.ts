@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -86,6 +87,28 @@ describe('client certificates', () => {
     expect(await whoAmI(host)).toMatch(/^nobody at/);
     expect(await whoAmI(host, agent1)).toMatch(/^agent-1 at/);
     await expect(whoAmI(host, stranger)).rejects.toThrow();
+  });
+
+  test('that are not wanted any more have their connections ended, and no others', async () => {
+    const host = await startHost();
+    const open = async ({ cert, key }: TestCertificate, ALPNProtocols: string[]) => {
+      const socket = connect({ host: '127.0.0.1', port: host.address.port, ca, cert, key, ALPNProtocols });
+      cleanups.push(() => socket.destroy());
+      socket.on('error', () => undefined).resume();
+      await once(socket, 'secureConnect');
+      return socket;
+    };
+    const meant = [await open(agent1, ['h2']), await open(agent1, ['http/1.1'])];
+    const other = await open(agent2, ['h2']);
+    const closed = Promise.all(meant.map((socket) => once(socket, 'close')));
+    // The host may have heard of fewer than there are: a handshake ends here first.
+    let ended = 0;
+    await expect
+      .poll(() => (ended += host.disconnect(({ certificateNames }) => certificateNames?.includes('agent-1') === true)))
+      .toBe(2);
+    await closed;
+    expect(other.destroyed).toBe(false);
+    expect(host.connectionCount).toBe(1);
   });
 
   test('are not looked at unless they are asked for', async () => {

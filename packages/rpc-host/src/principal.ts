@@ -62,13 +62,18 @@ export function peerFrom(values: ContextValues): RpcPeer {
 
 /** Values of a new call: where it comes from. The socket is absent if it is gone already. */
 export function callValues(socket: Socket | TLSSocket | undefined): ContextValues {
+  return createContextValues().set(peerKey, peerOf(socket));
+}
+
+/** The other end of a connection. */
+export function peerOf(socket: Socket | TLSSocket | undefined): RpcPeer {
   const isEncrypted = socket !== undefined && 'encrypted' in socket && socket.encrypted;
   const certificateNames = isEncrypted ? namesOfCertificate(socket) : undefined;
-  return createContextValues().set(peerKey, {
+  return {
     remoteAddress: socket?.remoteAddress ?? '',
     encrypted: isEncrypted,
     ...(certificateNames === undefined ? {} : { certificateNames }),
-  });
+  };
 }
 
 /**

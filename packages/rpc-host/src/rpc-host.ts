@@ -26,7 +26,7 @@ import { createLowMemoryHttp2Server } from './internal/http2-server.ts';
 import { listen } from './internal/listen.ts';
 import { createRequestListener } from './internal/request-listener.ts';
 import { answerOperator, boundedReadiness, type IsReady } from './operator-endpoints.ts';
-import { principalGate, type PrincipalOf } from './principal.ts';
+import { peerOf, principalGate, type PrincipalOf, type RpcPeer } from './principal.ts';
 import { createReflection } from './reflection-service.ts';
 import { defaultRpcHostLimits, type RpcHostLimits } from './rpc-host-limits.ts';
 
@@ -110,6 +110,11 @@ export interface RpcHost extends AsyncDisposable {
    * it was. Throws `TLS_INVALID` for a certificate and key that do not fit, and for a host in cleartext.
    */
   reloadTls(tls: TlsMaterial): void;
+  /**
+   * Ends open connections at once, with the calls on them: those whose other end is meant, e.g. by a certificate that is
+   * revoked. Answers how many.
+   */
+  disconnect(isMeant: (peer: RpcPeer) => boolean): number;
   /** What grpc.health.v1 says of a service by its full name; the empty name is the whole server. */
   setServing(service: string, serving: boolean): void;
 }
@@ -195,7 +200,10 @@ export function createRpcHost(options: RpcHostOptions, deps: RpcHostDeps): RpcHo
     tls: options.tls,
     firstByteTimeoutMs: limits.firstByteTimeoutMs,
     onConnection: (socket: Socket) => connections.addSocket(socket),
-    onProtocol: (protocol, socket) => (protocol === 'h2' ? http2 : http1).emit('connection', socket),
+    onProtocol: (protocol, socket) => {
+      connections.addSpoken(socket);
+      (protocol === 'h2' ? http2 : http1).emit('connection', socket);
+    },
   });
   listener.maxConnections = limits.connectionsMax;
   listener.on('drop', (data) => logger.warn({ ...data }, 'Connection refused: too many connections'));
@@ -305,6 +313,7 @@ export function createRpcHost(options: RpcHostOptions, deps: RpcHostDeps): RpcHo
         signal?.removeEventListener('abort', over);
       }
     },
+    disconnect: (isMeant) => connections.end((socket) => isMeant(peerOf(socket))),
     setServing: (service, serving) => statuses.set(service, serving),
     [Symbol.asyncDispose]: () => host.stop(),
   };

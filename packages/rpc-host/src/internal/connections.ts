@@ -18,6 +18,8 @@ interface Tracked {
  */
 export class Connections {
   readonly #sockets = new Set<Socket>();
+  /** Those whose protocol is known: with TLS, the ones inside. */
+  readonly #spoken = new Set<Socket>();
   readonly #sessions = new Map<ServerHttp2Session, Tracked>();
   readonly #limits: RpcHostLimits;
   readonly #clock: Clock;
@@ -57,6 +59,19 @@ export class Connections {
       if (this.#sockets.size > 0) return;
       for (const resolve of this.#whenEmpty.splice(0)) resolve();
     });
+  }
+
+  /** Keeps a socket, the one inside with TLS, until it closes. */
+  addSpoken(socket: Socket): void {
+    this.#spoken.add(socket);
+    socket.once('close', () => this.#spoken.delete(socket));
+  }
+
+  /** Ends those that are meant at once, with what runs on them. Answers how many. */
+  end(isMeant: (socket: Socket) => boolean): number {
+    const meant = [...this.#spoken].filter(isMeant);
+    for (const socket of meant) socket.destroy();
+    return meant.length;
   }
 
   /** Keeps an HTTP/2 session until it closes. */

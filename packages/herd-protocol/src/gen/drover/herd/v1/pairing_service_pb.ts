@@ -68,7 +68,8 @@ export type BeginPairingResponse = Message<"drover.herd.v1.BeginPairingResponse"
   agentNonce: Uint8Array;
 
   /**
-   * Salt of scrypt (RFC 7914), N = 2^15, r = 8, p = 1, 32 bytes, over the code without its dashes, in upper case.
+   * 32 random bytes. The key of the proofs is scrypt (RFC 7914), N = 2^15, r = 8, p = 1, 32 bytes, over the code without its dashes,
+   * in upper case; its salt is the client nonce followed by this, so that neither end can choose it and have it tabulated.
    *
    * @generated from field: bytes salt = 3;
    */
@@ -229,8 +230,10 @@ export type PairWithTokenRequest = Message<"drover.herd.v1.PairWithTokenRequest"
   tokenId: string;
 
   /**
-   * HMAC-SHA-256 with the token's secret over `client-token`, a zero byte, client nonce, SHA-256 of the client's key, and SHA-256
-   * of the certificate that the client's TLS connection was shown. The secret itself is never sent.
+   * HMAC-SHA-256 with the token's key over `client-token`, a zero byte, client nonce, SHA-256 of the client's key, and SHA-256
+   * of the certificate that the client's TLS connection was shown. The token's key is HKDF-SHA-256 (RFC 5869), 32 bytes, of the
+   * secret after the dot as text, with the token id as salt and the info `drover-herd-token-1`. The agent keeps that key alone; the
+   * secret is never sent.
    *
    * @generated from field: bytes client_proof = 5;
    */
