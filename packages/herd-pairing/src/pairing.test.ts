@@ -16,7 +16,7 @@ import { createAgentTransport } from './client/agent-transport.ts';
 import { HerdTrust } from './client/herd-trust.ts';
 import { pairWithAgent } from './client/pair-with-agent.ts';
 import { startPairingAgent, type PairingAgent, type PairingAgentOptions } from './pairing-agent.fixture.ts';
-import { codeProof, keyOfCode, keyOfToken, tokenProof } from './shared/pairing-proofs.ts';
+import { codeProof, keyOfCode, keyOfToken, tokenProof } from './proof/pairing-proofs.ts';
 
 const never = new AbortController().signal;
 const day = 86_400_000;

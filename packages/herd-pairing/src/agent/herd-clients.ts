@@ -2,8 +2,8 @@ import { createPublicKey, type KeyObject } from 'node:crypto';
 import { existsSync, readdirSync, rmSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import { DroverError, systemClock, type Clock } from '@drover/lease-kit';
-import { drawCharacters } from '../shared/pairing-code.ts';
-import { filesOf, openPrivateFolder, readPrivately, writePrivately } from '../shared/private-files.ts';
+import { drawCharacters } from '../proof/pairing-code.ts';
+import { filesOf, openPrivateFolder, readPrivately, writePrivately } from '../private-files.ts';
 import type { HerdIdentity } from './herd-identity.ts';
 
 /** A client that was let in. */

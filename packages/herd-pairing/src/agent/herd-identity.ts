@@ -9,8 +9,8 @@ import {
 import { join } from 'node:path';
 import { silentLogger, systemClock, type Clock, type Logger, type ScheduledCall } from '@drover/lease-kit';
 import type { KeyWithCertificate } from './certificates.ts';
-import { openPrivateFolder, readPrivately, writePrivately } from '../shared/private-files.ts';
-import { sha256 } from '../shared/pairing-proofs.ts';
+import { openPrivateFolder, readPrivately, writePrivately } from '../private-files.ts';
+import { sha256 } from '../proof/pairing-proofs.ts';
 
 /** Who an agent is in the herd. */
 export interface HerdIdentityOptions {

@@ -1,8 +1,8 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { DroverError, systemClock, type Clock } from '@drover/lease-kit';
-import { drawCharacters, drawPairingCode, pairingCodeFrom } from '../shared/pairing-code.ts';
-import { filesOf, openPrivateFolder, readPrivately, writePrivately } from '../shared/private-files.ts';
+import { drawCharacters, drawPairingCode, pairingCodeFrom } from '../proof/pairing-code.ts';
+import { filesOf, openPrivateFolder, readPrivately, writePrivately } from '../private-files.ts';
 
 /** A code that lets one client in. */
 export interface PairingCode {

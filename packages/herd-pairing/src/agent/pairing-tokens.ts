@@ -2,9 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { DroverError, systemClock, type Clock } from '@drover/lease-kit';
-import { drawCharacters } from '../shared/pairing-code.ts';
-import { keyOfToken, proofsEqual, tokenProof, type TokenTranscript } from '../shared/pairing-proofs.ts';
-import { filesOf, openPrivateFolder, readPrivately, writePrivately } from '../shared/private-files.ts';
+import { drawCharacters } from '../proof/pairing-code.ts';
+import { keyOfToken, proofsEqual, tokenProof, type TokenTranscript } from '../proof/pairing-proofs.ts';
+import { filesOf, openPrivateFolder, readPrivately, writePrivately } from '../private-files.ts';
 
 /** A token that lets clients in for which nobody reads a code. */
 export interface PairingToken {

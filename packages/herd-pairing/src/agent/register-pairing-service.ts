@@ -4,9 +4,9 @@ import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import type { ConnectRouter } from '@connectrpc/connect';
 import { ClientCertificateSchema, PairedAgentSchema, PairingService } from '@drover/herd-protocol';
 import { DroverError, systemClock, type Clock } from '@drover/lease-kit';
-import { clientKeyFrom } from '../shared/client-key.ts';
-import { pairingCodeFrom } from '../shared/pairing-code.ts';
-import { codeProof, keyOfCode, proofBytes, proofsEqual, type CodeTranscript } from '../shared/pairing-proofs.ts';
+import { clientKeyFrom } from '../proof/client-key.ts';
+import { pairingCodeFrom } from '../proof/pairing-code.ts';
+import { codeProof, keyOfCode, proofBytes, proofsEqual, type CodeTranscript } from '../proof/pairing-proofs.ts';
 import { AttemptLimiter } from './attempt-limiter.ts';
 import type { HerdAudit } from './herd-audit.ts';
 import type { HerdClients, IssuedCertificate } from './herd-clients.ts';
@@ -51,7 +51,6 @@ const clientKeyBytesMax = 512;
 const clientNameLengthMax = 128;
 /** Tries of one address: as many as people and scripts need, and far too few for guessing. */
 const limits = { burst: 20, refillMs: 3_000 };
-// eslint-disable-next-line no-control-regex -- what would break a line of a log or a list
 const printable = /^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$/;
 
 /**

@@ -4,9 +4,9 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { createClient } from '@connectrpc/connect';
 import { PairingService, type AgentAddress } from '@drover/herd-protocol';
-import { DroverError, isDroverError, silentLogger, systemClock, type Clock, type Logger } from '@drover/lease-kit';
+import { DroverError, silentLogger, systemClock, type Clock, type Logger } from '@drover/lease-kit';
 import { droverErrorFromConnect } from '@drover/rpc-errors';
-import { filesOf, openPrivateFolder, readPrivately, writePrivately } from '../shared/private-files.ts';
+import { filesOf, openPrivateFolder, readPrivately, writePrivately } from '../private-files.ts';
 import { pairedTls, type AgentTls } from './agent-tls.ts';
 import { createAgentTransport } from './agent-transport.ts';
 

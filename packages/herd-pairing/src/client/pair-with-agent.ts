@@ -3,7 +3,7 @@ import { createClient, type CallOptions } from '@connectrpc/connect';
 import { PairingService, type AgentAddress, type ClientCertificate, type PairedAgent } from '@drover/herd-protocol';
 import { DroverError } from '@drover/lease-kit';
 import { droverErrorFromConnect } from '@drover/rpc-errors';
-import { pairingCodeFrom } from '../shared/pairing-code.ts';
+import { pairingCodeFrom } from '../proof/pairing-code.ts';
 import {
   codeProof,
   keyOfCode,
@@ -12,7 +12,7 @@ import {
   proofsEqual,
   sha256,
   tokenProof,
-} from '../shared/pairing-proofs.ts';
+} from '../proof/pairing-proofs.ts';
 import { unpairedTls } from './agent-tls.ts';
 import { createAgentTransport } from './agent-transport.ts';
 import type { HerdTrust, TrustedAgent } from './herd-trust.ts';
