@@ -313,7 +313,6 @@ test('who takes the first agent and goes leaves nothing behind', async () => {
 
 describe('several finders', () => {
   const failing: AgentFinder = {
-    // eslint-disable-next-line require-yield
     async *find() {
       throw new Error('nothing to ask');
     },

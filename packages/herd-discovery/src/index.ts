@@ -9,6 +9,7 @@ export {
   type RequestResult,
 } from './discovery-responder.ts';
 export { discoveryGroup, discoveryPortDefault } from './discovery-wire.ts';
+export { diagnose, type DiagnoseDeps, type DiagnoseOptions, type Diagnosis, type Finding } from './diagnose.ts';
 export { createDnsFinder, type DnsFinderOptions } from './dns-finder.ts';
 export type { FinderDeps, KnownAgents } from './finder-deps.ts';
 export { firstOf } from './first-of.ts';
