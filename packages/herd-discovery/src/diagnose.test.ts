@@ -87,7 +87,10 @@ test('an agent that answers when it is asked itself, in another network or in th
   const one = await agent('agent-1', { port: 0, hosts: ['127.0.0.9'] }, { port });
   await tcpServer(one.port);
   const hosts = [`127.0.0.9:${one.port}`];
-  const elsewhere = await codesOf({ port: await udpSilence(), hosts }, { interfaces: () => [at('lo', '127.8.0.1', 16)] });
+  const elsewhere = await codesOf(
+    { port: await udpSilence(), hosts },
+    { interfaces: () => [at('lo', '127.8.0.1', 16)] },
+  );
   expect(elsewhere).toContain('OTHER_SUBNET');
   const near = await codesOf({ port: await udpSilence(), hosts });
   expect(near).toContain('BROADCAST_BLOCKED');
@@ -121,7 +124,10 @@ test('another version, and a forged reply', async () => {
     socket.send(reply({ protocol: 0, agentId: 'newer', protocolNewest: 3 }, nonce), port, address);
   });
   const knownAgents = { keyOf: (id: string) => (id === 'ours' ? known.publicKey : undefined) };
-  expect(await codesOf({ port: socket.address().port }, { knownAgents })).toEqual(['VERSION_MISMATCH', 'FORGED_REPLIES']);
+  expect(await codesOf({ port: socket.address().port }, { knownAgents })).toEqual([
+    'VERSION_MISMATCH',
+    'FORGED_REPLIES',
+  ]);
 });
 
 test('agents, and none that this client is paired with', async () => {

@@ -182,7 +182,9 @@ function versionFindings(events: readonly SearchEvent[]): readonly Finding[] {
 
 function forgeryFindings(events: readonly SearchEvent[]): readonly Finding[] {
   const dropped = (...reasons: readonly string[]): readonly string[] => [
-    ...new Set(events.flatMap((event) => (event.type === 'dropped' && reasons.includes(event.reason) ? event.from : []))),
+    ...new Set(
+      events.flatMap((event) => (event.type === 'dropped' && reasons.includes(event.reason) ? event.from : [])),
+    ),
   ];
   const [forged, conflicting, other] = [
     dropped('forged'),
@@ -289,10 +291,7 @@ async function hostFindings(
   const silent = hosts.filter(({ host }) => events.some((event) => event.type === 'silent' && event.host === host));
   const asked = await Promise.all(
     silent.slice(0, triedMax).map(async ({ host, port }) => {
-      const [tcp, udp] = await Promise.all([
-        probeTcp(host, port, timeoutMs, signal),
-        probeUdp(host, port, timeoutMs),
-      ]);
+      const [tcp, udp] = await Promise.all([probeTcp(host, port, timeoutMs, signal), probeUdp(host, port, timeoutMs)]);
       return silenceFinding(host, port, tcp, udp);
     }),
   );

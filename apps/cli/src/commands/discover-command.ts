@@ -10,7 +10,6 @@ import { createLiveDisplay } from '../output/live-display.ts';
 import { foundAgentColumns, foundAgentJson, inReadingOrder } from '../output/found-agent-view.ts';
 import { printable, tableText } from '../output/print-table.ts';
 
-
 interface DiscoverOptions extends HerdFinderOptions {
   readonly timeout: number;
   readonly json?: boolean;
@@ -33,8 +32,10 @@ export function addDiscoverCommand(program: Command, context: CommandContext): v
     .option('-w, --watch', 'go on looking until it is stopped; with --json one document a line for each look')
     .option('--doctor', 'say what keeps agents from being found or reached, and what to do')
     .action(async (options: DiscoverOptions) => {
-      if (options.doctor === true && options.watch === true) throw new UsageError('--doctor and --watch exclude each other');
-      if (options.doctor === true && !options.lan) throw new UsageError('--doctor looks at the LAN: leave --no-lan out');
+      if (options.doctor === true && options.watch === true)
+        throw new UsageError('--doctor and --watch exclude each other');
+      if (options.doctor === true && !options.lan)
+        throw new UsageError('--doctor looks at the LAN: leave --no-lan out');
       if (!options.lan && options.agent === undefined && options.dns === undefined) {
         throw new UsageError('--no-lan leaves nobody to ask; name hosts with --agent or a domain with --dns');
       }

@@ -12,7 +12,10 @@ export const foundAgentColumns = [
   { head: 'GPU', cell: ({ gpus }: FoundAgent) => gpus.join(', ') },
   { head: 'POOLS', cell: ({ pools }: FoundAgent) => pools.join(', ') },
   { head: 'PLATFORM', cell: ({ architecture }: FoundAgent) => architecture },
-  { head: 'VERSION', cell: ({ protocol, version }: FoundAgent) => (protocol === 'legacy' ? `Herd ${version}` : version) },
+  {
+    head: 'VERSION',
+    cell: ({ protocol, version }: FoundAgent) => (protocol === 'legacy' ? `Herd ${version}` : version),
+  },
   { head: 'ADDRESS', cell: addressesText },
   { head: 'PAIRED', cell: pairedText },
   {
@@ -25,7 +28,8 @@ export const foundAgentColumns = [
 export function inReadingOrder(agents: Iterable<FoundAgent>): readonly FoundAgent[] {
   const rank = { available: 0, busy: 1, closed: 2 };
   return [...agents].sort(
-    (a, b) => rank[a.availability] - rank[b.availability] || b.slots.free - a.slots.free || a.name.localeCompare(b.name),
+    (a, b) =>
+      rank[a.availability] - rank[b.availability] || b.slots.free - a.slots.free || a.name.localeCompare(b.name),
   );
 }
 
