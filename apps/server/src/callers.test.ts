@@ -1,5 +1,5 @@
 import { createContextValues } from '@connectrpc/connect';
-import { callerFrom, createAccessGate, rpcTable, type CredentialVerifier } from '@drover/access';
+import { callerFrom, createAccessGate, FailedSignIns, rpcTable, type CredentialVerifier } from '@drover/access';
 import { loadAppConfig } from '@drover/app-config';
 import { createMemoryStore } from '@drover/lease-store';
 import { randomUUID } from 'node:crypto';
@@ -31,7 +31,7 @@ async function enter(
 
 describe('who calls', () => {
   test('is nobody without the token that the server asks for', async () => {
-    const verifier = bootstrapVerifier('right');
+    const verifier = bootstrapVerifier('right', new FailedSignIns());
     expect(await enter(verifier, {})).toBeUndefined();
     await expect(enter(verifier, { authorization: 'Bearer wrong' })).rejects.toMatchObject({
       code: 'PRINCIPAL_UNKNOWN',
@@ -41,6 +41,20 @@ describe('who calls', () => {
       role: 'admin',
       address: '127.0.0.1',
     });
+  });
+
+  test('waits with every bearer token, once too many were wrong', async () => {
+    const verifier = bootstrapVerifier('right', new FailedSignIns({ burst: 2, refillMs: 60_000 }));
+    const right = { authorization: 'Bearer right' };
+    for (const guess of ['one', 'two']) {
+      expect(await enter(verifier, right)).toMatchObject({ role: 'admin' });
+      const wrong = enter(verifier, { authorization: `Bearer ${guess}` });
+      await expect(wrong).rejects.toMatchObject({ code: 'PRINCIPAL_UNKNOWN' });
+    }
+    for (const header of [right, { authorization: 'Bearer three' }]) {
+      await expect(enter(verifier, header)).rejects.toMatchObject({ code: 'SIGN_INS_LIMITED', advice: 'exhausted' });
+    }
+    expect(await enter(verifier, {})).toBeUndefined();
   });
 
   test('is the agent or user that it names', async () => {

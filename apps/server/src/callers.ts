@@ -1,4 +1,11 @@
-import { bearerOf, principalUnknown, type ArrivingCall, type Caller, type CredentialVerifier } from '@drover/access';
+import {
+  bearerOf,
+  principalUnknown,
+  type ArrivingCall,
+  type Caller,
+  type CredentialVerifier,
+  type FailedSignIns,
+} from '@drover/access';
 import { isLoopback } from '@drover/app-config';
 import { DroverError } from '@drover/lease-kit';
 import { LeaseService } from '@drover/lease-protocol';
@@ -41,15 +48,21 @@ function isOnLoopback(place: string): boolean {
 
 /**
  * The bootstrap token: whoever knows it is an administrator by the name that he gives (`bootstrap` if none), or the agent
- * that it names.
+ * that it names. Whoever guesses often waits, and so does the right token from his address: an answer would tell him.
  */
-export function bootstrapVerifier(token: string): CredentialVerifier {
+export function bootstrapVerifier(token: string, failures: FailedSignIns): CredentialVerifier {
   const wanted = hash(token);
   return {
     verify(call) {
       const shown = bearerOf(call.header);
+      if (shown === undefined) return undefined;
+      const { remoteAddress } = call.peer;
+      failures.check(remoteAddress);
       // Hashes have one length, which timingSafeEqual asks for.
-      if (shown === undefined || !timingSafeEqual(hash(shown), wanted)) return undefined;
+      if (!timingSafeEqual(hash(shown), wanted)) {
+        failures.note(remoteAddress);
+        return undefined;
+      }
       return selfNamed(call, 'bootstrap', 'bootstrap token');
     },
   };

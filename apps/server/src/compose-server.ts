@@ -11,6 +11,7 @@ import {
 } from '@drover/control-service';
 import { registerEnrolmentAdminService, registerEnrolmentService } from '@drover/enrolment';
 import {
+  isDroverError,
   JobPlanner,
   payloadTypeOf,
   TaskSource,
@@ -146,7 +147,13 @@ export function createServerHost(
       checkMethods: (methods) => gate.checkMethods(methods),
       interceptors,
       isReady: async (signal) => {
-        await store.check(signal);
+        try {
+          await store.check(signal);
+        } catch (error) {
+          logger.warn({ err: error }, 'not ready: the database cannot be used');
+          const isAway = isDroverError(error, 'STORE_UNAVAILABLE');
+          return { ready: false, reason: isAway ? 'The database is away.' : 'The database cannot be used.' };
+        }
         return { ready: server.status().ready };
       },
       logger,
@@ -166,7 +173,13 @@ export function createServerHost(
           logger,
         });
         registerAccessService(router, { store, ...(signIn === undefined ? {} : { signIn }) });
-        registerEnrolmentService(router, { authority, principalOf, peerOf: ({ values }) => peerFrom(values) });
+        const { failures } = access;
+        registerEnrolmentService(router, {
+          authority,
+          principalOf,
+          peerOf: ({ values }) => peerFrom(values),
+          failures,
+        });
         registerEnrolmentAdminService(router, {
           store: store.enrolments,
           signals: store.signals,

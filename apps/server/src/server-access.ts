@@ -23,6 +23,8 @@ export interface ServerAccess extends Disposable {
   readonly gate: AccessGate;
   /** For the host, outermost first. */
   readonly interceptors: readonly Interceptor[];
+  /** Credentials of all kinds that were not right, by address. */
+  readonly failures: FailedSignIns;
   /** How people sign in; absent: with tokens. */
   readonly signIn?: SignInOptions;
 }
@@ -48,13 +50,14 @@ export function createServerAccess({ access }: ServerConfig, deps: ServerAccessD
       tokens,
       ...(deps.verifiers ?? []),
       ...(oidc === undefined ? [] : [createOidcVerifier(oidc, { failures })]),
-      ...(access.token === undefined ? [] : [bootstrapVerifier(access.token)]),
+      ...(access.token === undefined ? [] : [bootstrapVerifier(access.token, failures)]),
       ...(access.development ? [developmentVerifier()] : []),
       strangerVerifier(),
     ],
   });
   return {
     gate,
+    failures,
     interceptors: [endWithCredential(), auditInterceptor({ audit: store.audit, logger })],
     ...(signIn === undefined ? {} : { signIn }),
     [Symbol.dispose]: () => tokens[Symbol.dispose](),

@@ -25,6 +25,8 @@ const definition = defineAppConfig({
       .strictObject({
         size_max: byteSize().default(1_048_576).describe('Most bytes.'),
         wait: duration().default(30_000).describe('Longest wait.'),
+        least: duration({ minMs: 1_000 }).optional(),
+        range: duration({ minMs: 1_000, maxMs: 86_400_000 }).optional(),
         pools: z.array(z.string()).default([]),
       })
       .prefault({}),
@@ -118,6 +120,16 @@ describe('a configuration', () => {
       'a duration that is none',
       '[limits]\nwait = "2 minutes"',
       /^app\.toml:2: limits\.wait: is no duration; allowed is .*"30s"/,
+    ],
+    [
+      'a duration that is too short',
+      '[limits]\nleast = "1ms"',
+      /^app\.toml:2: limits\.least: is out of range; allowed is at least 1s/,
+    ],
+    [
+      'a duration out of a range',
+      '[limits]\nrange = "2d"',
+      /^app\.toml:2: limits\.range: is out of range; allowed is 1s to 1d/,
     ],
     ['text that is no TOML', '[listen]\nport = = 1', /^app\.toml:2:\d+: /],
   ])('with %s is refused with file and line', (_, toml, message) => {

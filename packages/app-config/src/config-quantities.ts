@@ -19,10 +19,11 @@ function quantity(units: Readonly<Record<string, number>>, what: string, example
 
 /** A duration such as `"30s"` or `"5min"`; the value is in milliseconds, from `minMs` (default 0) to `maxMs` (default any). */
 export function duration({ minMs = 0, maxMs = Infinity }: { readonly minMs?: number; readonly maxMs?: number } = {}) {
-  const most = maxMs === Infinity ? '' : ` to ${quantityText('duration', maxMs)}`;
+  const least = quantityText('duration', minMs);
+  const range = maxMs === Infinity ? `at least ${least}` : `${least} to ${quantityText('duration', maxMs)}`;
   return quantity(durationUnits, 'duration', '30s')
     .refine((ms) => ms >= minMs && ms <= maxMs, {
-      error: `is out of range; allowed is ${quantityText('duration', minMs)}${most}`,
+      error: `is out of range; allowed is ${range}`,
     })
     .meta({ quantity: 'duration' });
 }

@@ -58,6 +58,7 @@ export function registerAgentService(router: ConnectRouter, deps: AgentServiceDe
     agentIds: readonly string[],
     write: () => Promise<void>,
     call: StoreContext,
+    action?: string,
   ): Promise<void> => {
     const before = settingsById(await agentSettings.settingsOf(agentIds, call));
     await write();
@@ -65,7 +66,8 @@ export function registerAgentService(router: ConnectRouter, deps: AgentServiceDe
     const after = settingsById(await agentSettings.settingsOf(agentIds, call));
     for (const agentId of agentIds) {
       const note = { before: settingsNote(before.get(agentId)), after: settingsNote(after.get(agentId)) };
-      changeFrom(context.values)?.note({ subject: `agent:${agentId}`, ...note });
+      const subject = { subject: `agent:${agentId}`, ...(action === undefined ? {} : { action }) };
+      changeFrom(context.values)?.note({ ...subject, ...note });
     }
   };
   router.service(AgentService, {
@@ -78,7 +80,7 @@ export function registerAgentService(router: ConnectRouter, deps: AgentServiceDe
     setAgentsEnabled: ({ agentIds, enabled, comment }, context) =>
       unary(context, async (call) => {
         const write = () => agentSettings.setEnabled(agentIds, { enabled, comment }, call);
-        await changeAgents(context, agentIds, write, call);
+        await changeAgents(context, agentIds, write, call, enabled ? 'agent.enable' : 'agent.disable');
         return create(SetAgentsEnabledResponseSchema);
       }),
     setAgentsBusy: ({ agentIds, busyFor, comment }, context) =>

@@ -10,12 +10,19 @@ import {
   type EnrolRequest,
   type EnrolResponse,
 } from '@drover/enrolment-protocol';
-import { DroverError, type Principal } from '@drover/lease-kit';
+import { DroverError, isDroverError, type Principal } from '@drover/lease-kit';
 import { agentRevoked, type EnrolmentApplication } from '@drover/lease-store';
 import { connectErrorFrom } from '@drover/rpc-errors';
 import { CallCount, defaultEnrolmentCallLimits, Turns, type EnrolmentCallLimits } from './call-limits.ts';
 import { parseEnrolmentToken } from './enrolment-token.ts';
 import { provedThumbprint, type EnrolmentAuthority, type IssuedCredential } from './enrolment-authority.ts';
+
+/** Remembers by address who has shown what was not right; `FailedSignIns` of `@drover/access` is one. */
+export interface FailedTokens {
+  /** Throws for an address that must wait. */
+  check(address: string): void;
+  note(address: string): void;
+}
 
 /** Who works together in the service. */
 export interface EnrolmentServiceDeps {
@@ -27,6 +34,8 @@ export interface EnrolmentServiceDeps {
     readonly remoteAddress: string;
     readonly certificateNames?: readonly string[] | undefined;
   };
+  /** Slows those down who try registration tokens. */
+  readonly failures: FailedTokens;
 }
 
 const waitMsMax = 60_000;
@@ -61,7 +70,14 @@ export function registerEnrolmentService(
         const application = applicationFrom(request, provedThumbprint(principal), peer.remoteAddress);
         const call = { principal, signal: context.signal, certificateNames: peer.certificateNames };
         const waitMs = request.wait === undefined ? 0 : Math.min(waitMsMax, Math.max(0, durationMs(request.wait)));
-        return enrolled(authority, application, call, { waitMs, turns });
+        const { failures } = deps;
+        if (application.token !== undefined) failures.check(peer.remoteAddress);
+        try {
+          return await enrolled(authority, application, call, { waitMs, turns });
+        } catch (error) {
+          if (isDroverError(error, 'ENROLMENT_TOKEN_INVALID')) failures.note(peer.remoteAddress);
+          throw error;
+        }
       }),
     renewCredential: (_request, context) =>
       answer(renewals, context, async () => {

@@ -11,6 +11,7 @@ import {
   newAgentKeyJwk,
   type KeyJwk,
 } from '@drover/enrolment-protocol';
+import { FailedSignIns } from '@drover/access';
 import { systemClock, type Clock, type Principal } from '@drover/lease-kit';
 import { createMemoryStore, type DroverStore } from '@drover/lease-store';
 import { droverErrorFromConnect } from '@drover/rpc-errors';
@@ -48,7 +49,11 @@ function authorityOf(options: EnrolmentAuthorityOptions = {}, clock: Clock = sys
 }
 
 /** A host that serves enrolment. */
-async function serve(authority: EnrolmentAuthority, limits: Partial<EnrolmentCallLimits> = {}): Promise<RpcHost> {
+async function serve(
+  authority: EnrolmentAuthority,
+  limits: Partial<EnrolmentCallLimits> = {},
+  failures = new FailedSignIns(),
+): Promise<RpcHost> {
   const host = createRpcHost(
     { host: '127.0.0.1', port: 0 },
     {
@@ -60,6 +65,7 @@ async function serve(authority: EnrolmentAuthority, limits: Partial<EnrolmentCal
             authority,
             principalOf: ({ values }) => principalFrom(values),
             peerOf: ({ values }) => peerFrom(values),
+            failures,
           },
           limits,
         ),
@@ -286,6 +292,24 @@ test('machines that wait keep neither those of other addresses out, nor enrolled
   expect(renewed.credential?.agentId).toBe('a1');
   ending.abort();
   await Promise.all(waiting);
+});
+
+test('who tries registration tokens waits, with a right one too', async () => {
+  const host = await serve(authorityOf(), {}, new FailedSignIns({ burst: 2, refillMs: 60_000 }));
+  const client = createClient(EnrolmentService, createGrpcTransport({ baseUrl: host.url }));
+  const enrol = async (enrolmentToken: string) => {
+    const prover = createProver(await agentKeyFromJwk(await newAgentKeyJwk()), Date.now);
+    const dpop = await prover({ url: `${host.url}/${EnrolmentService.typeName}/Enrol` });
+    return code(client.enrol({ agentId: 'a1', enrolmentToken }, { headers: { dpop } }).catch(fromWire));
+  };
+  const right = await makeToken();
+  const wrong = `${right.slice(0, -1)}${right.endsWith('A') ? 'B' : 'A'}`;
+  expect(await enrol(wrong)).toBe('ENROLMENT_TOKEN_INVALID');
+  expect(await enrol(newEnrolmentToken().text)).toBe('ENROLMENT_TOKEN_INVALID');
+  expect(await enrol(wrong)).toBe('SIGN_INS_LIMITED');
+  expect(await enrol(right)).toBe('SIGN_INS_LIMITED');
+  // Who shows none waits for approval as before.
+  expect(await enrol('')).toBe('none');
 });
 
 test('a stranger cannot send much', async () => {

@@ -9,6 +9,7 @@ import {
   checkOneIsMeant,
   checkPoolNames,
   checkEnrolmentTokenDraft,
+  boundTo,
   decideApplication,
   enrolmentAmbiguous,
   enrolmentLimits,
@@ -265,13 +266,14 @@ export function postgresEnrolments(s: string, { call, transaction, audit }: Enro
           checkOneIsMeant({ agentId, keyThumbprint: found.key_thumbprint }, keyThumbprint, earlier);
           const owner = await enrolmentOf(session, 'e.key_thumbprint', found.key_thumbprint);
           if (owner !== undefined && owner.agentId !== agentId) throw agentKeyTaken(agentId, owner.agentId);
-          const record = await enrol(session, { agentId, keyThumbprint: found.key_thumbprint }, pools, { decidedBy });
+          const applicant = { agentId, keyThumbprint: found.key_thumbprint };
+          const record = await enrol(session, applicant, boundTo(pools, earlier), { decidedBy });
           return approved(session, context, earlier, record);
         }
         const before = await enrolmentOf(session, 'e.agent_id', agentId);
         const isMeant = keyThumbprint === undefined || keyThumbprint === before?.keyThumbprint;
         if (before?.state !== 'revoked' || !isMeant) throw enrolmentNotPending(agentId);
-        const record = await enrol(session, before, pools.length > 0 ? pools : before.pools, { decidedBy });
+        const record = await enrol(session, before, boundTo(pools, before), { decidedBy });
         return approved(session, context, before, record);
       });
     },

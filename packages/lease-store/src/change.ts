@@ -2,6 +2,8 @@
 export interface ChangeNote {
   /** What was changed: `<noun>:<id>`, e.g. `agent:build-7`, at most 256 characters. */
   readonly subject: string;
+  /** What was done, where a call can do one thing or another; absent: what the table of RPCs says of the call. */
+  readonly action?: string;
   /** What a person asks about it, as it was; absent: it was not there, or does not matter. */
   readonly before?: Readonly<Record<string, unknown>>;
   /** The same, as it is now; absent: it is gone. */

@@ -27,6 +27,14 @@ export type ApplicationDecision =
   | { readonly kind: 'enrol'; readonly pools: readonly string[] }
   | { readonly kind: 'wait' };
 
+/** The pools of an agent that an operator approves: those that are named, or else those that it is bound to already. */
+export function boundTo(
+  named: readonly string[],
+  earlier: Pick<EnrolmentRecord, 'pools'> | undefined,
+): readonly string[] {
+  return named.length > 0 ? named : (earlier?.pools ?? []);
+}
+
 /**
  * Whether a machine is enrolled at once, waits or is refused: the rule of every enrolment store. Nobody takes an id over
  * by knowing it: that needs its key, a token that may replace agents, or an operator. A revoked key comes back by

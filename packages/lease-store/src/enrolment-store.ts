@@ -116,7 +116,8 @@ export interface EnrolmentStore {
     context: StoreContext,
   ): Promise<readonly PendingEnrolmentRecord[]>;
   /**
-   * Enrols a machine that waits; one with a revoked key gets it back. The agent's earlier key is locked out. Throws
+   * Enrols a machine that waits; one with a revoked key gets it back. The agent's earlier key is locked out. Without `pools`
+   * an agent stays bound to those that it is bound to. Throws
    * `ENROLMENT_NOT_PENDING` (`not-found`), and `ENROLMENT_AMBIGUOUS` if several ask for the id and none is named.
    */
   approve(

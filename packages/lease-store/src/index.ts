@@ -53,7 +53,7 @@ export type {
   PendingEnrolmentRecord,
 } from './enrolment-store.ts';
 export { enrolmentLimits } from './enrolment-store.ts';
-export { decideApplication, type ApplicationDecision, type ApplicationFacts } from './enrolment-decision.ts';
+export { boundTo, decideApplication, type ApplicationDecision, type ApplicationFacts } from './enrolment-decision.ts';
 export {
   agentIdTaken,
   agentKeyTaken,

@@ -1,5 +1,5 @@
 import { respond, type NodeServerRequest, type NodeServerResponse } from './internal/node-server-request.ts';
-import { messageOf } from '@drover/lease-kit';
+import type { Logger } from '@drover/lease-kit';
 
 /** Whether the process should get traffic. */
 export interface Readiness {
@@ -8,7 +8,10 @@ export interface Readiness {
   readonly reason?: string | undefined;
 }
 
-/** Asked at each `GET /readyz`; what it throws, and no answer within {@link readinessTimeoutMs}, is "not ready". */
+/**
+ * Asked at each `GET /readyz`; what it throws, and no answer within {@link readinessTimeoutMs}, is "not ready". What it throws
+ * goes to the log, and is not told to whoever asks.
+ */
 export type IsReady = (signal: AbortSignal) => Readiness | Promise<Readiness>;
 
 /** How long a readiness check may take. */
@@ -35,8 +38,8 @@ export function answerOperator(
   return true;
 }
 
-/** Asks with a bound on time and turns every failure into "not ready". */
-export async function boundedReadiness(isReady: IsReady): Promise<Readiness> {
+/** Asks with a bound on time and turns every failure into "not ready"; strangers learn no more of it than that. */
+export async function boundedReadiness(isReady: IsReady, logger: Logger): Promise<Readiness> {
   const signal = AbortSignal.timeout(readinessTimeoutMs);
   const late = new Promise<never>((_, reject) => {
     signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
@@ -44,7 +47,9 @@ export async function boundedReadiness(isReady: IsReady): Promise<Readiness> {
   try {
     return await Promise.race([isReady(signal), late]);
   } catch (error) {
-    return { ready: false, reason: `The readiness check failed: ${messageOf(error)}` };
+    logger.warn({ err: error }, 'the readiness check failed');
+    const why = signal.aborted ? `there was no answer within ${readinessTimeoutMs} ms` : 'the log says why';
+    return { ready: false, reason: `The readiness check failed: ${why}.` };
   }
 }
 

@@ -3,7 +3,7 @@ import { connect as connectHttp2, constants } from 'node:http2';
 import { connect as connectSocket } from 'node:net';
 import { Code, createClient } from '@connectrpc/connect';
 import { createConnectTransport, createGrpcTransport } from '@connectrpc/connect-node';
-import { DroverError } from '@drover/lease-kit';
+import { DroverError, silentLogger } from '@drover/lease-kit';
 import { droverErrorFromConnect } from '@drover/rpc-errors';
 import { ByteStream, Health, HealthCheckResponse_ServingStatus as ServingStatus } from '@drover/standard-protocols';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -155,13 +155,16 @@ describe('health', () => {
     await stopped;
   });
 
-  test('readiness is "not ready" if it throws', async () => {
-    const { host } = await startHost({}, { isReady: () => Promise.reject(new Error('no route')) });
+  test('readiness is "not ready" if it throws, which the log explains and strangers do not learn', async () => {
+    const logged: unknown[] = [];
+    const logger = { ...silentLogger, warn: (fields: object) => void logged.push(fields) };
+    const { host } = await startHost({}, { isReady: () => Promise.reject(new Error('no route to 10.1.2.3')), logger });
     const answer = await fetch(`${host.url}/readyz`);
     expect([answer.status, await answer.json()]).toEqual([
       503,
-      { ready: false, reason: 'The readiness check failed: no route' },
+      { ready: false, reason: 'The readiness check failed: the log says why.' },
     ]);
+    expect(logged).toMatchObject([{ err: { message: 'no route to 10.1.2.3' } }]);
   });
 });
 

@@ -173,7 +173,7 @@ export function createRpcHost(options: RpcHostOptions, deps: RpcHostDeps): RpcHo
     logger,
     clock,
     headerSizeBytesMax: limits.headerSizeBytesMax,
-    answerOther: (request, response) => answerOperator(request, response, () => boundedReadiness(isReady)),
+    answerOther: (request, response) => answerOperator(request, response, () => boundedReadiness(isReady, logger)),
   });
 
   const http1 = createHttpServer({

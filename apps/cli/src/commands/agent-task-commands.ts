@@ -18,6 +18,7 @@ import { ShutdownSchema } from '@drover/lease-type-shutdown';
 import type { Command } from 'commander';
 import {
   countOption,
+  durationOption,
   UsageError,
   usingServer,
   withJson,
@@ -63,7 +64,11 @@ export function addAgentTaskCommands(agents: Command, context: CommandContext): 
   agents.enablePositionalOptions();
   powerCommand(agents, context, 'restart')
     .description('restart the machines of agents: each is drained first, or forced')
-    .option('--back-within <duration>', 'how long a machine may be away, e.g. 10min', durationOption('--back-within'))
+    .option(
+      '--back-within <duration>',
+      'how long a machine may be away, e.g. 10min',
+      durationOption('--back-within', 1_000),
+    )
     .action(async (ids: string[], options: TaskOptions) => {
       const { reason, backWithin } = options;
       const payload = packed(RestartSchema, {
@@ -74,7 +79,11 @@ export function addAgentTaskCommands(agents: Command, context: CommandContext): 
     });
   powerCommand(agents, context, 'shutdown')
     .description('switch the machines of agents off: each is drained first, or forced')
-    .option('--gone-after <duration>', 'how long it must be away to count as off', durationOption('--gone-after'))
+    .option(
+      '--gone-after <duration>',
+      'how long it must be away to count as off',
+      durationOption('--gone-after', 1_000),
+    )
     .action(async (ids: string[], options: TaskOptions) => {
       const { reason, goneAfter } = options;
       const payload = packed(ShutdownSchema, {
@@ -122,7 +131,7 @@ function powerCommand(agents: Command, context: CommandContext, name: string): C
     .option(
       '--within <duration>',
       'how long it is wanted of an agent that is away; 24h if not said',
-      durationOption('--within'),
+      durationOption('--within', 1_000),
     )
     .option('--wait', 'until it is done everywhere; the exit code says whether it was')
     .option('--withdraw', 'want it no more; what is under way is cancelled');
@@ -300,17 +309,6 @@ function timeOf(time: Parameters<typeof timestampMs>[0] | undefined): number {
 
 function packed<Desc extends DescMessage>(schema: Desc, init: Parameters<typeof create<Desc>>[1]): Any {
   return anyPack(schema, create(schema, init) as MessageShape<Desc>);
-}
-
-/** A duration of an option, in ms: `90s`, `15min`, `24h`. */
-export function durationOption(name: string): (text: string) => number {
-  const units: Readonly<Record<string, number>> = { s: 1_000, min: 60_000, h: 3_600_000, d: 86_400_000 };
-  return (text) => {
-    const [, amount, unit = ''] = /^(\d{1,9}(?:\.\d{1,3})?)(s|min|h|d)$/.exec(text) ?? [];
-    const ms = Math.round(Number(amount) * (units[unit] ?? Number.NaN));
-    if (ms >= 1_000) return ms;
-    throw new UsageError(`${name} is ${JSON.stringify(text)}; allowed is a number with s, min, h or d, from 1s`);
-  };
 }
 
 function print(context: CommandContext, text: string): void {

@@ -9,6 +9,7 @@ import {
 import { Option, InvalidArgumentError, type Command } from 'commander';
 import {
   countOption,
+  durationOption,
   UsageError,
   usingServer,
   withJson,
@@ -20,7 +21,7 @@ import { callOptions } from '../fleet-client.ts';
 import { jsonText } from '../output/job-json.ts';
 import { printable, tableText } from '../output/print-table.ts';
 import { ago } from '../output/words.ts';
-import { agentsWanted, durationOption, tellOfWishes, withdraw } from './agent-task-commands.ts';
+import { agentsWanted, tellOfWishes, withdraw } from './agent-task-commands.ts';
 
 interface ListOptions extends ServerOptions {
   readonly json?: boolean;
@@ -138,7 +139,7 @@ export function addConformCommand(agents: Command, context: CommandContext): voi
     .option(
       '--within <duration>',
       'how long it is wanted of an agent that is away; 24h if not said',
-      durationOption('--within'),
+      durationOption('--within', 1_000),
     )
     .option('--wait', 'until each is done or has failed; the exit code says which')
     .option('--withdraw', 'want it no more; what is under way is cancelled')

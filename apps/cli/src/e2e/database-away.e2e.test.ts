@@ -37,6 +37,9 @@ test('a database that goes away for ten seconds costs nothing', async () => {
     expect(performance.now() - goneMs).toBeGreaterThan(awayMs);
   });
 
+  // Strangers learn no more than that.
+  expect(await (await fetch(`${server.url}/readyz`)).json()).toEqual({ ready: false, reason: 'The database is away.' });
+
   const back = await startEmbeddedPostgres({ dataDir, port: away.port });
   cleanup.defer(() => back.stop());
   expect(back.url).toBe(away.url);

@@ -38,6 +38,12 @@ test('an agent of one server follows what is said on another: disabled, busy, in
   expect((await drover(b, 'agents')).stdout).toMatch(/agent-1\s+ok, disabled .* smells of smoke/);
   expect([(await jobOf(a, first)).state, existsSync(fleet.path('ran'))]).toEqual([JobState.WAITING, false]);
   await drover(b, 'agents', 'enable', 'agent-1');
+  const audit = await drover(a, 'audit', '--what', 'agent', '--json');
+  const { entries } = JSON.parse(audit.stdout) as { entries: { action: string; subject: string }[] };
+  expect(entries.map(({ action, subject }) => [action, subject])).toEqual([
+    ['agent.enable', 'agent:agent-1'],
+    ['agent.disable', 'agent:agent-1'],
+  ]);
   expect((await jobEnded(a, first)).state).toBe(JobState.SUCCEEDED);
 
   // A downtime of a pool that a condition makes, added at B.

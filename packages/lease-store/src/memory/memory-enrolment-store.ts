@@ -8,7 +8,7 @@ import {
   checkEnrolmentTokenDraft,
 } from '../check-enrolment-input.ts';
 import { checkCount } from '../check-store-input.ts';
-import { decideApplication } from '../enrolment-decision.ts';
+import { boundTo, decideApplication } from '../enrolment-decision.ts';
 import {
   agentKeyTaken,
   checkOneIsMeant,
@@ -207,12 +207,13 @@ export function memoryEnrolmentStore(data: MemoryData, audit: MemoryAudit): Enro
         checkOneIsMeant(found.application, keyThumbprint, enrolments.get(agentId));
         const owner = ownerOf(found.application.keyThumbprint);
         if (owner !== undefined && owner.agentId !== agentId) throw agentKeyTaken(agentId, owner.agentId);
-        return approved(enrolments.get(agentId), enrol(found.application, pools, { decidedBy }), context);
+        const earlier = enrolments.get(agentId);
+        return approved(earlier, enrol(found.application, boundTo(pools, earlier), { decidedBy }), context);
       }
       const before = enrolments.get(agentId);
       const isMeant = keyThumbprint === undefined || keyThumbprint === before?.keyThumbprint;
       if (before?.state !== 'revoked' || !isMeant) throw enrolmentNotPending(agentId);
-      return approved(before, enrol(before, pools.length > 0 ? pools : before.pools, { decidedBy }), context);
+      return approved(before, enrol(before, boundTo(pools, before), { decidedBy }), context);
     },
     reject: async ({ agentId, keyThumbprint }, context) => {
       data.enter(context);

@@ -160,6 +160,12 @@ export const enrolmentStoreCases: readonly StoreCase[] = [
         (await enrolments.pending({ limit: 1 }, context)).map(({ replaces }) => replaces),
         [true],
       );
+      // Its new machine is bound as the one before was, unless the operator says otherwise.
+      const replaced = await enrolments.approve({ agentId: 'a1', pools: [] }, context);
+      assert.deepEqual([replaced.generation, replaced.pools], [2, ['p']]);
+      await enrolments.apply(application('a1', 'B'), context);
+      const moved = await enrolments.approve({ agentId: 'a1', pools: ['q'] }, context);
+      assert.deepEqual([moved.generation, moved.pools], [3, ['q']]);
       await enrolments.reject({ agentId: 'a2' }, context);
       await rejectsWith(enrolments.apply(application('a2', 'C'), context), 'ENROLMENT_REJECTED');
       await rejectsWith(enrolments.reject({ agentId: 'a2' }, context), 'ENROLMENT_NOT_PENDING');

@@ -359,7 +359,7 @@ export type ApproveEnrolmentRequest = Message<"drover.control.v1.ApproveEnrolmen
   keyThumbprint: string;
 
   /**
-   * Pools that it is bound to; none means that it is not bound.
+   * Pools that it is bound to; none means those that the agent of this id is bound to already, if any.
    *
    * @generated from field: repeated string pools = 3;
    */
