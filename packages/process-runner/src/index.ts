@@ -13,3 +13,5 @@ export type { ProcessEnd, ProcessResult, StartFailureCode } from './process-resu
 export { isProcessAlive, readBootId, type ProcessIdentity } from './process-table.ts';
 export type { RunningProcess } from './running-process.ts';
 export { tailSpool, type SpoolChunk, type TailSpoolOptions } from './tail-spool.ts';
+export { createQuickRunner, type QuickRunner, type QuickRunnerDeps, type QuickRunnerOptions } from './quick-runner.ts';
+export type { QuickRequest, QuickResult, QuickRun } from './quick-run.ts';

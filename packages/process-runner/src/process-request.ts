@@ -1,5 +1,5 @@
 import { DroverError } from '@drover/lease-kit';
-import { constants } from 'node:fs';
+import { accessSync, constants, statSync } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { isAbsolute } from 'node:path';
 import type { StartFailureCode } from './process-result.ts';
@@ -67,15 +67,34 @@ export async function findCwdFailure(cwd: string): Promise<StartFailure | undefi
     await access(cwd, constants.X_OK);
     return undefined;
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? String(error);
-    return cwdFailure(cwd, code === 'ENOENT' ? 'does not exist' : `cannot be entered (${code})`);
+    return cwdFailureFrom(cwd, error);
   }
+}
+
+function cwdFailureFrom(cwd: string, error: unknown): StartFailure {
+  const code = (error as NodeJS.ErrnoException).code ?? String(error);
+  return cwdFailure(cwd, code === 'ENOENT' ? 'does not exist' : `cannot be entered (${code})`);
 }
 
 const cwdFailure = (cwd: string, what: string): StartFailure => ({
   code: 'PROCESS_CWD_INVALID',
   message: `The working directory ${cwd} ${what}`,
 });
+
+/** What an error of `spawn` means, when the working directory has not been looked at before. */
+export function startFailureFrom(request: { readonly exe: string; readonly cwd: string }, error: unknown): StartFailure {
+  return cwdFailureNow(request.cwd) ?? startFailureFromError(request.exe, error);
+}
+
+function cwdFailureNow(cwd: string): StartFailure | undefined {
+  try {
+    if (!statSync(cwd).isDirectory()) return cwdFailure(cwd, 'is not a directory');
+    accessSync(cwd, constants.X_OK);
+    return undefined;
+  } catch (error) {
+    return cwdFailureFrom(cwd, error);
+  }
+}
 
 /** What an error of `spawn` means. */
 export function startFailureFromError(exe: string, error: unknown): StartFailure {
