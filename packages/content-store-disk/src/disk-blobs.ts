@@ -1,7 +1,7 @@
 import { byteRange, blobNotFound, type Digest, type ReadOptions } from '@drover/content-store';
 import type { Clock } from '@drover/lease-kit';
 import type { Stats } from 'node:fs';
-import { link, lstat, open, readdir, rename, rm, stat, unlink, utimes, type FileHandle } from 'node:fs/promises';
+import { copyFile, constants, link, lstat, open, readdir, rename, rm, stat, unlink, utimes, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { blobName, errorCode, nullIfAbsent, type DiskLayout } from './disk-layout.ts';
 
@@ -60,6 +60,25 @@ export class DiskBlobs {
       yield* chunksOf(handle, digest, start, end, signal);
     } finally {
       await handle.close();
+    }
+  }
+
+  /** As the port says it. A copy shares the bytes where the file system can, and is made by the system where it cannot. */
+  async copyTo(digest: Digest, path: string): Promise<void> {
+    if (!(await this.has(digest))) throw blobNotFound(digest);
+    const copy = (): Promise<void> =>
+      copyFile(this.#layout.blob(digest), path, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+    try {
+      // Absence is the blob's: that of the folder to copy to shows again below.
+      await copy().catch(async (error: unknown) => {
+        if (errorCode(error) !== 'ENOENT') throw error;
+        if ((await this.#whileRemoved(digest, () => stat(this.#layout.blob(digest)))) === null) throw blobNotFound(digest);
+        await copy();
+      });
+      if ((await stat(path)).size !== digest.sizeBytes) throw blobNotFound(digest);
+    } catch (error) {
+      if (errorCode(error) !== 'EEXIST') await rm(path, { force: true });
+      throw error;
     }
   }
 

@@ -7,6 +7,7 @@ import {
   isEmptyDigest,
   uniqueDigests,
   writeThroughUpload,
+  type BlobCopies,
   type BlobUpload,
   type ByteSource,
   type CallOptions,
@@ -19,6 +20,7 @@ import {
   type UploadStatus,
 } from '@drover/content-store';
 import { systemClock, type Clock } from '@drover/lease-kit';
+import { writeFile } from 'node:fs/promises';
 import { DiskBlobs } from './disk-blobs.ts';
 import { DiskLayout, isFull } from './disk-layout.ts';
 import { DiskPins } from './disk-pins.ts';
@@ -59,7 +61,7 @@ const findConcurrency = 16;
 export async function createDiskContentStore(
   options: DiskContentStoreOptions,
   deps: DiskContentStoreDeps = {},
-): Promise<LocalContentStore> {
+): Promise<LocalContentStore & BlobCopies> {
   const clock = deps.clock ?? systemClock;
   const layout = new DiskLayout(options.directory);
   await layout.prepare();
@@ -82,7 +84,7 @@ export async function createDiskContentStore(
   return new DiskContentStore(options, { blobs, pins, room, uploads });
 }
 
-class DiskContentStore implements LocalContentStore {
+class DiskContentStore implements LocalContentStore, BlobCopies {
   readonly blobSizeBytesMax: number;
   readonly #sizeBytesMax: number;
   readonly #blobs: DiskBlobs;
@@ -166,6 +168,12 @@ class DiskContentStore implements LocalContentStore {
   }
 
   /** Looks at every blob of the folder. */
+  async copyTo(digest: Digest, path: string, options: CallOptions = {}): Promise<void> {
+    this.#begin(options.signal);
+    if (isEmptyDigest(checkDigest(digest))) await writeFile(path, '', { flag: 'wx' });
+    else await this.#blobs.copyTo(digest, path);
+  }
+
   async usage(options: CallOptions = {}): Promise<ContentUsage> {
     this.#begin(options.signal);
     return { ...(await this.#room.measure()), sizeBytesMax: this.#sizeBytesMax };

@@ -1,3 +1,4 @@
+export type { BlobCopies } from './blob-copies.ts';
 export { pinExpiryDefaultMs, type BlobPins, type PinOptions } from './blob-pins.ts';
 export { type BlobUpload, type BlobUploads, type OpenUploadOptions, type UploadStatus } from './blob-uploads.ts';
 export { byteRange, bytesFrom, collectBytes } from './byte-source.ts';

@@ -1,6 +1,7 @@
 export {
   createResourceLedger,
   type OwnerKind,
+  type RefusedClaim,
   type ResourceClaim,
   type ResourceLedger,
   type ResourceLedgerOptions,

@@ -55,6 +55,8 @@ export interface ResourceLedger {
   readonly leasesMax: number;
   /** Grants the whole claim, or nothing of it and says why. Throws `RESERVATION_EXISTS` for an owner that has one. */
   reserve(owner: ResourceOwner, claim: ResourceClaim): ResourceShortage | undefined;
+  /** What {@link reserve} would answer now to an owner that holds nothing; takes nothing, and tells no listener. */
+  shortage(kind: OwnerKind, claim: ResourceClaim): ResourceShortage | undefined;
   /**
    * Counts what is in use already, whether it fits or not: work that an earlier process left running. Throws
    * `RESERVATION_EXISTS`.
@@ -81,6 +83,17 @@ export interface ResourceLedger {
   readonly idle: boolean;
   /** Calls `listener` after every change, at once. Returns how to stop. At most 64 listeners. */
   onChange(listener: () => void): () => void;
+  /**
+   * Calls `listener` whenever {@link reserve} refuses, at once: whoever could make room may hold back then, so that a large or
+   * exclusive claim finds it when it is made again. Returns how to stop. At most 64 listeners.
+   */
+  onRefused(listener: (refused: RefusedClaim) => void): () => void;
+}
+
+/** A claim that was not granted. */
+export interface RefusedClaim {
+  readonly owner: ResourceOwner;
+  readonly shortage: ResourceShortage;
 }
 
 interface Entry {
@@ -103,6 +116,7 @@ export function createResourceLedger(options: ResourceLedgerOptions): ResourceLe
   const entries = new Map<string, Entry>();
   const sums = new Map<string, number>();
   const listeners = new Set<() => void>();
+  const refusedListeners = new Set<(refused: RefusedClaim) => void>();
   let attempts = 0;
   let exclusives = 0;
 
@@ -210,11 +224,15 @@ export function createResourceLedger(options: ResourceLedgerOptions): ResourceLe
     reserve(owner, claim) {
       const entry = entryOf(owner, claim);
       const shortage = shortageFor(entry);
-      if (shortage) return shortage;
+      if (shortage) {
+        for (const listener of [...refusedListeners]) listener({ owner, shortage });
+        return shortage;
+      }
       put(entry, 1);
       changed();
       return undefined;
     },
+    shortage: (kind, claim) => shortageFor(entryOf({ kind, id: '' }, claim)),
     adopt(owner, claim) {
       put(entryOf(owner, claim), 1);
       changed();
@@ -247,18 +265,21 @@ export function createResourceLedger(options: ResourceLedgerOptions): ResourceLe
     get idle() {
       return entries.size === 0;
     },
-    onChange(listener) {
-      if (listeners.size >= listenersMax) {
-        throw new DroverError({
-          code: 'LISTENERS_TOO_MANY',
-          advice: 'exhausted',
-          message: `a ledger has at most ${listenersMax} listeners`,
-        });
-      }
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
+    onChange: (listener) => addListener(listeners, listener),
+    onRefused: (listener) => addListener(refusedListeners, listener),
   };
+}
+
+function addListener<Listener>(listeners: Set<Listener>, listener: Listener): () => void {
+  if (listeners.size >= listenersMax) {
+    throw new DroverError({
+      code: 'LISTENERS_TOO_MANY',
+      advice: 'exhausted',
+      message: `a ledger has at most ${listenersMax} listeners`,
+    });
+  }
+  listeners.add(listener);
+  return () => void listeners.delete(listener);
 }
 
 function checkResources(resources: Readonly<Record<string, number>>, where: string): Readonly<Record<string, number>> {
