@@ -1,7 +1,20 @@
 import { byteRange, blobNotFound, type Digest, type ReadOptions } from '@drover/content-store';
 import type { Clock } from '@drover/lease-kit';
 import type { Stats } from 'node:fs';
-import { copyFile, constants, link, lstat, open, readdir, rename, rm, stat, unlink, utimes, type FileHandle } from 'node:fs/promises';
+import {
+  copyFile,
+  constants,
+  link,
+  lstat,
+  open,
+  readdir,
+  rename,
+  rm,
+  stat,
+  unlink,
+  utimes,
+  type FileHandle,
+} from 'node:fs/promises';
 import { join } from 'node:path';
 import { blobName, errorCode, nullIfAbsent, type DiskLayout } from './disk-layout.ts';
 
@@ -72,7 +85,8 @@ export class DiskBlobs {
       // Absence is the blob's: that of the folder to copy to shows again below.
       await copy().catch(async (error: unknown) => {
         if (errorCode(error) !== 'ENOENT') throw error;
-        if ((await this.#whileRemoved(digest, () => stat(this.#layout.blob(digest)))) === null) throw blobNotFound(digest);
+        if ((await this.#whileRemoved(digest, () => stat(this.#layout.blob(digest)))) === null)
+          throw blobNotFound(digest);
         await copy();
       });
       if ((await stat(path)).size !== digest.sizeBytes) throw blobNotFound(digest);

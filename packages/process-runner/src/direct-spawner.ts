@@ -43,9 +43,7 @@ function follow(child: ChildProcess, request: SpawnRequest, listener: SpawnListe
     child.once('error', (error) => listener.onFailure(startFailureFrom(request, error)));
     return;
   }
-  child.once('exit', (exitCode, signal) =>
-    listener.onEnd(signal === null ? { exitCode: exitCode ?? 0 } : { signal }),
-  );
+  child.once('exit', (exitCode, signal) => listener.onEnd(signal === null ? { exitCode: exitCode ?? 0 } : { signal }));
   // The row is there even if the child has ended: nobody has waited for it before Node's loop turns.
   listener.onStart(pid, readProcessRow(pid)?.startTime ?? 0);
 }

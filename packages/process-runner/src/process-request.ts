@@ -82,7 +82,10 @@ const cwdFailure = (cwd: string, what: string): StartFailure => ({
 });
 
 /** What an error of `spawn` means, when the working directory has not been looked at before. */
-export function startFailureFrom(request: { readonly exe: string; readonly cwd: string }, error: unknown): StartFailure {
+export function startFailureFrom(
+  request: { readonly exe: string; readonly cwd: string },
+  error: unknown,
+): StartFailure {
   return cwdFailureNow(request.cwd) ?? startFailureFromError(request.exe, error);
 }
 

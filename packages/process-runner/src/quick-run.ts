@@ -173,9 +173,7 @@ export function followQuickRun(request: QuickRequest, deps: QuickRunDeps): Quick
         groupPid = pid;
         if (startTime > 0) identity = { pid, startTime };
         tree =
-          identity === undefined
-            ? createGroupTree(pid)
-            : createProcTree({ root: identity, marker, trustGroup: true });
+          identity === undefined ? createGroupTree(pid) : createProcTree({ root: identity, marker, trustGroup: true });
         deps.onStart(pid, startTime);
         if (cause !== undefined) void finishWhenGone(cause, request.cancelGraceMs);
       },

@@ -81,7 +81,13 @@ export function createQuickRunner(options: QuickRunnerOptions, deps: QuickRunner
       : new SpawnHelper(interpreter, { logger, runnerId: state.runnerId });
   const running = new Map<string, QuickRun>();
   const outputs = new Map<string, OutputFiles>();
-  const sweep = new StraySweep({ clock, logger, killWaitMs, runnerId: state.runnerId, isRunning: (key) => running.has(key) });
+  const sweep = new StraySweep({
+    clock,
+    logger,
+    killWaitMs,
+    runnerId: state.runnerId,
+    isRunning: (key) => running.has(key),
+  });
   let stopping: Promise<void> | undefined;
 
   function outputsOf(dir: string): OutputFiles {

@@ -102,7 +102,12 @@ export function createProgressPipes(options: ProgressPipesOptions = {}, deps: Pr
         return { path, end: () => (ending ??= end()) };
       } catch (error) {
         open.delete(path);
-        throw pipeError('PIPE_FAILED', 'unavailable', `The pipe ${path} cannot be made: ${(error as Error).message}`, error);
+        throw pipeError(
+          'PIPE_FAILED',
+          'unavailable',
+          `The pipe ${path} cannot be made: ${(error as Error).message}`,
+          error,
+        );
       }
     },
   };

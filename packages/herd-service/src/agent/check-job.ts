@@ -1,13 +1,7 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { durationMs } from '@bufbuild/protobuf/wkt';
 import { digestFromWire, type Digest } from '@drover/content-store';
-import {
-  AddTasksSchema,
-  BeginJobSchema,
-  PipeKind,
-  type HerdFile,
-  type HerdTask,
-} from '@drover/herd-protocol';
+import { AddTasksSchema, BeginJobSchema, PipeKind, type HerdFile, type HerdTask } from '@drover/herd-protocol';
 import { confinedPath } from '@drover/job-text';
 import { messageOf } from '@drover/lease-kit';
 import { pipeNameFault } from '@drover/progress-pipes';
@@ -55,7 +49,10 @@ export function checkJob(init: MessageInitShape<typeof BeginJobSchema>, limits: 
   };
   const job = create(BeginJobSchema, init);
   if (!/^[A-Za-z0-9-]{1,64}$/.test(job.jobId)) {
-    refuse('job_id', `${JSON.stringify(job.jobId.slice(0, 100))} is no UUID; allowed are 1 to 64 letters, digits and "-"`);
+    refuse(
+      'job_id',
+      `${JSON.stringify(job.jobId.slice(0, 100))} is no UUID; allowed are 1 to 64 letters, digits and "-"`,
+    );
   }
   if (job.name.length > 256) refuse('name', `has ${job.name.length} characters; allowed are at most 256`);
   atMost('inputs', job.inputs.length, limits.filesPerJobMax, 'files', refuse);
@@ -116,7 +113,8 @@ function checkTask(task: HerdTask, limits: HerdLimits, refuse: Refuse): CheckedT
 }
 
 function exeFrom(exe: string, refuse: Refuse): CheckedTask['exe'] {
-  if (exe === '') refuse('exe', 'is empty; allowed are a path in the job’s folder, an absolute path, or a name on the PATH');
+  if (exe === '')
+    refuse('exe', 'is empty; allowed are a path in the job’s folder, an absolute path, or a name on the PATH');
   if (exe.startsWith('/') || /^[A-Za-z]:[\\/]/.test(exe)) return { kind: 'program', path: exe };
   if (!exe.includes('/')) return { kind: 'program', path: exe };
   return { kind: 'file', path: pathFrom('exe', exe, refuse) };
@@ -165,7 +163,8 @@ function outputsFrom(where: string, paths: readonly string[], refuse: Refuse): s
 
 function fileFrom(where: string, path: string, refuse: Refuse): string {
   const confined = pathFrom(where, path, refuse);
-  if (confined === '.' || path.endsWith('/')) refuse(where, `${JSON.stringify(path)} names a folder; allowed are files`);
+  if (confined === '.' || path.endsWith('/'))
+    refuse(where, `${JSON.stringify(path)} names a folder; allowed are files`);
   return confined;
 }
 

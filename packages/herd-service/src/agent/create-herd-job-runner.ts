@@ -91,7 +91,10 @@ export interface HerdJobHost extends HerdJobRunner, AsyncDisposable {
  * Makes a job runner, after it has ended what an earlier one of its folder left and removed its jobs' folders. Throws
  * `HERD_SLOTS_INVALID`, `PROCESS_STATE_DIR_IN_USE` while another process has the folder, and the file system's errors.
  */
-export async function createHerdJobRunner(options: HerdJobRunnerOptions, deps: HerdJobRunnerDeps): Promise<HerdJobHost> {
+export async function createHerdJobRunner(
+  options: HerdJobRunnerOptions,
+  deps: HerdJobRunnerDeps,
+): Promise<HerdJobHost> {
   const slots = options.slots ?? Math.max(1, availableParallelism() - 1);
   if (!Number.isSafeInteger(slots) || slots < 1 || slots > 1_024) {
     throw herdError('HERD_SLOTS_INVALID', 'fix-input', `slots is ${slots}; allowed are whole numbers from 1 to 1,024`);

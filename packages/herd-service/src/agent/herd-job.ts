@@ -360,7 +360,12 @@ export class HerdJob implements HerdJobSession {
     });
     this.#isOver = true;
     logger.info(
-      { jobId: this.jobId, principal: principalName(this.principal), tasks: this.#ended, end: JobEndSchema.value[end]?.localName },
+      {
+        jobId: this.jobId,
+        principal: principalName(this.principal),
+        tasks: this.#ended,
+        end: JobEndSchema.value[end]?.localName,
+      },
       'herd job ended',
     );
     this.#parts.onOver(this);

@@ -1,10 +1,5 @@
 import type { ConnectRouter, HandlerContext, ServiceImpl } from '@connectrpc/connect';
-import {
-  HerdService,
-  type HerdJobSession,
-  type RunJobRequest,
-  type RunJobResponse,
-} from '@drover/herd-protocol';
+import { HerdService, type HerdJobSession, type RunJobRequest, type RunJobResponse } from '@drover/herd-protocol';
 import type { Principal } from '@drover/lease-kit';
 import type { HerdJobHost } from './create-herd-job-runner.ts';
 import { herdError } from './herd-errors.ts';
@@ -37,9 +32,12 @@ export function registerHerdService(router: ConnectRouter, deps: HerdServiceDeps
   router.service(HerdService, herdService(deps), { readMaxBytes: messageBytesMax });
 }
 
-function herdService({ runner, agent, principalOf, streamsPerPrincipalMax = 64 }: HerdServiceDeps): ServiceImpl<
-  typeof HerdService
-> {
+function herdService({
+  runner,
+  agent,
+  principalOf,
+  streamsPerPrincipalMax = 64,
+}: HerdServiceDeps): ServiceImpl<typeof HerdService> {
   const streams = new Map<string, number>();
   return {
     getAgent(_, context) {
@@ -133,7 +131,11 @@ async function follow(incoming: AsyncIterator<RunJobRequest>, session: HerdJobSe
         session.acknowledge(message.value.sequence);
         break;
       default:
-        throw herdError('HERD_REQUEST_INVALID', 'fix-input', 'After the first message, begin and resume are not allowed');
+        throw herdError(
+          'HERD_REQUEST_INVALID',
+          'fix-input',
+          'After the first message, begin and resume are not allowed',
+        );
     }
   }
 }
