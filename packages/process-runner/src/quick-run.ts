@@ -92,7 +92,7 @@ export function followQuickRun(request: QuickRequest, deps: QuickRunDeps): Quick
   let tree: ProcessTree | undefined;
   let cause: QuickEnd | undefined;
   let exit: QuickResult['exit'];
-  let exited = Promise.withResolvers<void>();
+  const exited = Promise.withResolvers<void>();
   let deadline: ScheduledCall | undefined;
   let look: ScheduledCall | undefined;
   let isOver = false;

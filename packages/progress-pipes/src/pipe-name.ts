@@ -10,7 +10,6 @@ export function pipeNameFault(name: string): string | undefined {
   const allowed = `allowed are 1 to ${lengthMax} characters without "/", "\\" and control characters, not "." or ".."`;
   if (name.length === 0) return `is empty; ${allowed}`;
   if (name.length > lengthMax) return `has ${name.length} characters; ${allowed}`;
-  // eslint-disable-next-line no-control-regex -- these are what is looked for
   if (/[/\\\u0000-\u001f\u007f]/.test(name) || name === '.' || name === '..') {
     return `${JSON.stringify(name)} cannot name a pipe; ${allowed}`;
   }
