@@ -129,6 +129,7 @@ function logEvent({ type, ...fields }: LeaseAgentEvent, logger: Logger): void {
     'attempt-ended': ['info', 'an attempt has ended'],
     'journal-failed': ['error', 'the journal cannot be written'],
     'description-changed': ['info', 'the machine has changed; the server is told'],
+    'condition-changed': ['debug', 'whether the agent takes work has changed'],
     'journal-recovered': ['info', 'the journal can be written again'],
     exit: ['info', 'nothing follows'],
   };

@@ -130,6 +130,8 @@ export type LeaseAgentEvent =
   | { readonly type: 'journal-recovered' }
   /** The machine has become another one; the server is told. */
   | { readonly type: 'description-changed' }
+  /** Whether it takes work has changed: for those who use the machine beside it. */
+  | { readonly type: 'condition-changed'; readonly condition: LeaseAgentStatus['condition'] }
   | { readonly type: 'exit'; readonly reason: ExitReason };
 
 /**
@@ -172,6 +174,8 @@ export interface LeaseAgentStatus {
 /** An agent that runs in this process. */
 export interface LeaseAgent extends AsyncDisposable {
   readonly agentId: string;
+  /** The machine's one count of resources: whoever uses the machine beside the leases takes his from it. */
+  readonly ledger: ResourceLedger;
   /**
    * Takes the state folder, takes up what an earlier process left, and opens a session. Resolves when the folder is read;
    * the server may be away. Throws `AGENT_STATE_IN_USE` and `JOURNAL_UNKNOWN`. Starting twice is harmless.

@@ -419,6 +419,20 @@ describe('stopping', () => {
     expect(outputOf(await server.ended(offer('again')))).toBe('again');
   });
 
+  test('says to who uses the machine beside it whether it takes work, when that changes', async () => {
+    const { agent, events } = await startAgent([echoHandler()]);
+    const told = () => events.filter((event) => event.type === 'condition-changed').map(({ condition }) => condition);
+    agent.setBusy(true);
+    await expect.poll(told).toEqual(['busy']);
+    agent.setUnhealthy({ code: 'DISK_SPACE_LOW', message: 'full' });
+    agent.setBusy(false);
+    await expect.poll(told).toEqual(['busy', 'unhealthy']);
+    agent.setUnhealthy(undefined);
+    await expect.poll(told).toEqual(['busy', 'unhealthy', 'ready']);
+    await agent.drain();
+    expect(told()).toEqual(['busy', 'unhealthy', 'ready', 'stopping']);
+  });
+
   test('a machine that is busy before the start says nothing else first', async () => {
     const agent = createLeaseAgent(
       { stateDir, agentId: 'agent-1', leasesMax: 1 },

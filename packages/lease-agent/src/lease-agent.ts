@@ -105,6 +105,7 @@ class MachineAgent implements LeaseAgent {
   #timer: { readonly dueMs: number; readonly call: ScheduledCall } | undefined;
   #settleTimer: ScheduledCall | undefined;
   #exit: ExitReason | undefined;
+  #condition: LeaseAgentStatus['condition'] = 'ready';
   /** A handler wants this process to end. */
   #handsOver = false;
   readonly #connected = Promise.withResolvers<void>();
@@ -132,6 +133,10 @@ class MachineAgent implements LeaseAgent {
 
   get done(): Promise<ExitReason> {
     return this.#done.promise;
+  }
+
+  get ledger(): ResourceLedger {
+    return this.#ledger;
   }
 
   get agentId(): string {
@@ -164,7 +169,7 @@ class MachineAgent implements LeaseAgent {
     await this.#starting;
     if (this.#exit || !this.#parts) return this.done;
     this.#post({ type: 'stop-wished', how });
-    this.#parts.voice.repeatSoon();
+    this.#tellSoon();
     if (how === 'cancel') void this.#settleWithin(this.#timing.settleMs);
     return this.done;
   }
@@ -179,13 +184,13 @@ class MachineAgent implements LeaseAgent {
     const { busy } = this.#standing;
     if (this.#state.busy !== busy) this.#post({ type: 'busy', busy });
     else if (!isReasonNew) return;
-    this.#parts.voice.repeatSoon();
+    this.#tellSoon();
   }
 
   setUnhealthy(problem: ConditionReason | undefined): void {
     if (this.#exit || sameReason(this.#standing.problem, problem)) return;
     this.#standing.problem = problem;
-    this.#parts?.voice.repeatSoon();
+    this.#tellSoon();
   }
 
   attemptFolders(): ReadonlySet<string> | undefined {
@@ -212,6 +217,19 @@ class MachineAgent implements LeaseAgent {
     await this.stop({ how: 'cancel' });
   }
 
+  #tellSoon(): void {
+    this.#parts?.voice.repeatSoon();
+    this.#tellCondition();
+  }
+
+  /** For who uses the machine beside the leases. */
+  #tellCondition(): void {
+    const { condition } = this.#told();
+    if (condition === this.#condition) return;
+    this.#condition = condition;
+    this.#deps.onEvent?.({ type: 'condition-changed', condition });
+  }
+
   #told(): ReturnType<AgentStanding['tell']> {
     const { stopping, busy } = this.#state;
     return this.#standing.tell(stopping !== 'no', this.#unhealthy(), busy);
@@ -234,7 +252,7 @@ class MachineAgent implements LeaseAgent {
       return;
     }
     this.#deps.onEvent?.({ type: 'description-changed' });
-    this.#parts?.voice.repeatSoon();
+    this.#tellSoon();
   }
 
   #takeDir(): StateDir {
@@ -288,7 +306,7 @@ class MachineAgent implements LeaseAgent {
         if (!error) emit({ type: 'journal-recovered' });
         else
           emit({ type: 'journal-failed', code: (error as NodeJS.ErrnoException).code ?? '', message: error.message });
-        this.#parts?.voice.repeatSoon();
+        this.#tellSoon();
       },
     });
     const uploader = new LogUploader(
@@ -393,6 +411,7 @@ class MachineAgent implements LeaseAgent {
       }
       this.#parts!.held.keepOnly(this.#state.holdings);
       this.#parts!.voice.flush();
+      this.#tellCondition();
       this.#armTimer();
     } catch (error) {
       this.#fail(error);
@@ -440,7 +459,7 @@ class MachineAgent implements LeaseAgent {
   #taken(): void {
     if (this.#options.ephemeral !== true || this.#state.stopping !== 'no') return;
     this.#post({ type: 'stop-wished', how: 'drain' });
-    this.#parts!.voice.repeatSoon();
+    this.#tellSoon();
   }
 
   #journal(writeId: number, entries: readonly JournalEntry<AgentLease>[]): void {
@@ -490,7 +509,7 @@ class MachineAgent implements LeaseAgent {
   #handOver(): void {
     this.#handsOver = true;
     this.#post({ type: 'stop-wished', how: 'drain' });
-    this.#parts?.voice.repeatSoon();
+    this.#tellSoon();
   }
 
   async #settleWithin(settleMs: number): Promise<void> {
