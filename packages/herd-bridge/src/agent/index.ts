@@ -1,1 +1,2 @@
-export {};
+export type { HerdBridgeOptions } from './bridge-options.ts';
+export { createHerdBridge, type HerdBridge, type HerdBridgeDeps, type HerdMachine } from './herd-bridge.ts';
