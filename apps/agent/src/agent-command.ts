@@ -10,6 +10,8 @@ import { addBusyCommands } from './busy-commands.ts';
 import { careForMachine } from './care-for-machine.ts';
 import { createConfiguredAgent, machineFacts } from './compose-agent.ts';
 import { factsText } from './print-facts.ts';
+import { addServiceCommands } from './service/service-commands.ts';
+import { tellServiceManager } from './service/tell-service-manager.ts';
 
 /** What a process that was started by another tells it over the IPC channel, if there is one: the first session is open. */
 export interface AgentReady {
@@ -27,6 +29,7 @@ export function createAgentCommand(extend?: (container: DependencyContainer) => 
     .description('run an agent on this machine')
     .option('--print-facts', 'print what conditions and needs can name on this machine, and end');
   addBusyCommands(command);
+  addServiceCommands(command);
   return addConfigOptions(command, agentConfig).action(async () => {
     const request = configFromCommand(agentConfig, command, { env: process.env, cwd: process.cwd() });
     if (request.kind === 'print') {
@@ -43,8 +46,10 @@ export function createAgentCommand(extend?: (container: DependencyContainer) => 
       return;
     }
     using stop = listenForStop();
+    await using told = tellServiceManager(logger);
     const onEvent = (event: LeaseAgentEvent): void => {
       logEvent(event, logger);
+      told.hear(event);
       // The first event comes after the start, so the agent below is there.
       if (event.type === 'session-failed' || event.type === 'link-lost') composed.identity?.learn(event);
       if (event.type === 'session-opened') {
@@ -64,11 +69,13 @@ export function createAgentCommand(extend?: (container: DependencyContainer) => 
     await using _care = await careForMachine(config, { agent, logger });
     await using health = await startHealth(config, agent, logger);
     if (identity?.wasEnrolled === false) {
+      told.ready('waiting to be approved');
       // A machine that never was an agent has nothing to take up, and may wait long for somebody to approve it.
       await Promise.race([identity.enrolled(), aborted(stop.drain)]);
       if (stop.drain.aborted) return;
     }
     await agent.start();
+    told.ready('without a session yet');
     logger.info({ agentId: agent.agentId, servers: config.server.urls, health: health?.url }, 'the agent is running');
     let isCutShort = false;
     // What keeps the agent from stopping is told by `done`.
@@ -79,6 +86,7 @@ export function createAgentCommand(extend?: (container: DependencyContainer) => 
     };
     stop.drain.addEventListener('abort', () => {
       logger.info({ signal: String(stop.drain.reason) }, 'draining; a second signal cancels what runs');
+      told.stopping('draining: what runs may end');
       stopAgent('drain');
       setTimeout(cutShort, Math.min(config.stop.grace, timerMsMax)).unref();
     });

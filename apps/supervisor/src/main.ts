@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { supervise, SupervisorError } from '@drover/agent-supervisor';
+import { openServiceNotifier } from '@drover/service-notify';
 import manifest from '../package.json' with { type: 'json' };
 
 const help = `Usage: drover-supervisor --home FOLDER -- ARGUMENTS
@@ -40,13 +41,21 @@ async function main(argv: readonly string[]): Promise<number> {
     say('--home FOLDER is missing (--help tells more)');
     return exitCodes.usage;
   }
+  await using notifier = openServiceNotifier(
+    { env: process.env, pid: process.pid },
+    { onFailure: (error) => say(`the service manager cannot be told how this is: ${String(error)}`) },
+  );
   const drain = new AbortController();
   const cancel = new AbortController();
-  const onSignal = (): void => (drain.signal.aborted ? cancel : drain).abort();
+  const onSignal = (): void => {
+    notifier.stopping('the agent is told to end');
+    (drain.signal.aborted ? cancel : drain).abort();
+  };
   process.on('SIGTERM', onSignal);
   process.on('SIGINT', onSignal);
   try {
-    return await supervise({ home, args }, { say, drain: drain.signal, cancel: cancel.signal });
+    const onRunning = (running: string): void => notifier.ready(`runs ${running}`);
+    return await supervise({ home, args }, { say, onRunning, drain: drain.signal, cancel: cancel.signal });
   } catch (error) {
     if (error instanceof SupervisorError) {
       say(`${error.message} (${error.code})`);

@@ -47,6 +47,8 @@ export interface SuperviseDeps {
   readonly processes?: AgentProcesses;
   /** One line for people. */
   readonly say: (line: string) => void;
+  /** An agent runs, of the version of this name: at each start, and for one that was found. */
+  readonly onRunning?: (version: string) => void;
   /** Aborted: the agent is told to drain, and the supervisor ends with it. */
   readonly drain: AbortSignal;
   /** Aborted: the agent is told once more, which stops what runs. */
@@ -122,6 +124,7 @@ class Supervisor {
     for (;;) {
       const started = performance.now();
       agent ??= await this.#startNext();
+      this.#deps.onRunning?.(agent.version);
       const end = await this.#watch(agent);
       say(`${agent.version} has ended: ${endText(end)}`);
       agent = undefined;

@@ -33,7 +33,8 @@ export function serviceStatusOf(
     lines,
     ...(pid > 0 ? { pid } : {}),
     ...(sinceMs === undefined ? {} : { sinceMs }),
-    ...(says === '' ? {} : { says }),
+    // What it said before it ended is of no use.
+    ...(says === '' || pid === 0 ? {} : { says }),
     ...(hasEnded ? { exitCode: Number(shown['ExecMainStatus'] ?? 0) } : {}),
     ...(Number.isNaN(restarts) ? {} : { restarts }),
   };
