@@ -1,4 +1,5 @@
 import { confinedPath } from '@drover/job-text';
+import { pipeNameFault } from '@drover/progress-pipes';
 import type { JobTask } from './herd-job.ts';
 import { herdJobBounds as bounds } from './herd-job.ts';
 import type { PlacedInput, PlacedOutput } from './read-herd-job-file.ts';
@@ -46,7 +47,8 @@ function taskFaults(task: PlacedTask): readonly string[] {
       faults.push(`${place}: ${what} of ${JSON.stringify(name.slice(0, 60))} has ${count}; allowed are ${max}`);
   };
   tooLong('the name', name.length, bounds.taskNameCharactersMax);
-  tooLong('the pipe', task.pipe?.name.length ?? 0, bounds.taskNameCharactersMax);
+  const pipeFault = task.pipe === undefined ? undefined : pipeNameFault(task.pipe.name);
+  if (pipeFault !== undefined) faults.push(`${place}: the pipe ${pipeFault}`);
   tooLong('the list of arguments', task.arguments.length, bounds.argumentsPerTaskMax);
   const characters = [...task.arguments, ...Object.entries(task.environment).flat()].join('').length;
   tooLong('the text of arguments and environment', characters, bounds.taskCharactersMax);

@@ -51,7 +51,7 @@ const task = z
       .union([z.array(z.string()).max(bounds.argumentsPerTaskMax), z.string()])
       .optional()
       .meta({ description: 'A list, each passed as it is; or one text, split as a shell does. {pipe} is the pipe.' }),
-    env: z.record(z.string().regex(/^[^=\u0000]+$/, 'is no name of a variable'), z.string()).optional(),
+    env: z.record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'is no name of a variable'), z.string()).optional(),
     cwd: path.optional().meta({ description: 'Relative to the job’s folder; default the folder itself.' }),
     pipe: z
       .enum(['fifo', 'unix-socket', 'none'])

@@ -55,12 +55,13 @@ export const herdJobBounds = {
   jobFileCharactersMax: 4 * 1024 * 1024,
   jobNameCharactersMax: 256,
   tasksMax: 10_000,
-  taskNameCharactersMax: 128,
+  /** An agent takes 128; a further attempt has a number behind the name. */
+  taskNameCharactersMax: 120,
   argumentsPerTaskMax: 1_000,
   /** Of the arguments and the environment of a task together. */
   taskCharactersMax: 100_000,
   inputsPerTaskMax: 1_000,
-  inputsMax: 20_000,
+  inputsMax: 10_000,
   outputsPerTaskMax: 1_000,
   outputsMax: 10_000,
   pathCharactersMax: 1_024,
