@@ -38,7 +38,8 @@ export class FileDigests {
     if (file === undefined) return digests;
     try {
       const kept = keptSchema.parse(JSON.parse(await readFile(file, 'utf8')));
-      for (const [path, state, hash, sizeBytes] of kept) digests.#known.set(path, { state, digest: { hash, sizeBytes } });
+      for (const [path, state, hash, sizeBytes] of kept)
+        digests.#known.set(path, { state, digest: { hash, sizeBytes } });
     } catch {
       // Hashing again is all that it costs.
     }

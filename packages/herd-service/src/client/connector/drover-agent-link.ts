@@ -50,7 +50,12 @@ export class DroverAgentLink implements HerdAgentLink {
     }
     let sentBytes = 0;
     const missing = new Set(
-      (await content.findMissing(Array.from(wanted.values(), ({ digest }) => digest), { signal })).map(formatDigest),
+      (
+        await content.findMissing(
+          Array.from(wanted.values(), ({ digest }) => digest),
+          { signal },
+        )
+      ).map(formatDigest),
     );
     const sending = forEachLimited(
       [...wanted].filter(([key]) => missing.has(key)),

@@ -85,7 +85,9 @@ export class DroverJobCall implements HerdJobCall {
       this.#first = first.value;
     } catch (error) {
       signal.throwIfAborted();
-      throw isAway(error) ? this.#lost(`the connection broke: ${messageOf(error)}`, error) : droverErrorFromConnect(error);
+      throw isAway(error)
+        ? this.#lost(`the connection broke: ${messageOf(error)}`, error)
+        : droverErrorFromConnect(error);
     } finally {
       signal.removeEventListener('abort', onAbort);
     }

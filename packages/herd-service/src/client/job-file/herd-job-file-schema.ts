@@ -35,11 +35,9 @@ const output = z.union([
 
 const inputs = z.array(input).max(bounds.inputsMax);
 const outputs = z.array(output).max(bounds.outputsMax);
-const requirements = z
-  .union([path, z.array(path).max(100)])
-  .meta({
-    description: 'XML files of requirements (Input-File, Output-File), as programs of the original herd print them.',
-  });
+const requirements = z.union([path, z.array(path).max(100)]).meta({
+  description: 'XML files of requirements (Input-File, Output-File), as programs of the original herd print them.',
+});
 
 const task = z
   .strictObject({

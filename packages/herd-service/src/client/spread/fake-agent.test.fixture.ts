@@ -193,7 +193,10 @@ export class FakeAgent implements HerdConnector {
 
   #end(task: HerdTask, end: TaskEnd): void {
     const exitCode = end === TaskEnd.SUCCEEDED ? 0 : 1;
-    this.tell({ case: 'ended', value: { task: task.name, end, exitCode, logTail: Buffer.from(`log of ${task.name}`) } });
+    this.tell({
+      case: 'ended',
+      value: { task: task.name, end, exitCode, logTail: Buffer.from(`log of ${task.name}`) },
+    });
     for (const path of task.outputs) this.#answer(path, task.name);
   }
 

@@ -125,7 +125,10 @@ test('a task whose outputs are lost with its agent is run again elsewhere', asyn
   lost.connect = async () => {
     const link = await late();
     // Files come slowly.
-    return { ...link, receive: () => Promise.reject(new DroverError({ code: 'RPC_UNAVAILABLE', advice: 'unavailable', message: '' })) };
+    return {
+      ...link,
+      receive: () => Promise.reject(new DroverError({ code: 'RPC_UNAVAILABLE', advice: 'unavailable', message: '' })),
+    };
   };
   const { result } = start(jobOf({ tasks: tasks(1, { outputs }) }), [lost, other], (event) => {
     if (event.kind === 'agent-gone') connect();
@@ -137,7 +140,8 @@ test('a task whose outputs are lost with its agent is run again elsewhere', asyn
 });
 
 test('agents that cannot be reached, refuse or give up are left, and said why', async () => {
-  const refuse = (code: string) => () => Promise.reject(new DroverError({ code, advice: 'unavailable', message: code }));
+  const refuse = (code: string) => () =>
+    Promise.reject(new DroverError({ code, advice: 'unavailable', message: code }));
   const agents = [
     new FakeAgent('away', { connect: refuse('AGENT_UNREACHABLE') }),
     new FakeAgent('closed', { begin: refuse('HERD_CLOSED') }),
@@ -178,7 +182,10 @@ test('a task that fails is run again as often as its retries say, and its log is
     work: ({ name }) => (name.startsWith('t1') && ++failures < 3 ? TaskEnd.FAILED : TaskEnd.SUCCEEDED),
   });
   const [first] = tasks(1, { retries: 2 });
-  expect((await run(jobOf({ tasks: [first!] }), [agent])).tasks[0]).toMatchObject({ outcome: 'succeeded', attempts: 3 });
+  expect((await run(jobOf({ tasks: [first!] }), [agent])).tasks[0]).toMatchObject({
+    outcome: 'succeeded',
+    attempts: 3,
+  });
   expect(agent.ran).toEqual(['t1', 't1~2', 't1~3']);
   const failing = new FakeAgent('two', { work: () => TaskEnd.FAILED });
   const result = await run(jobOf({ tasks: tasks(2) }), [failing]);
@@ -265,42 +272,46 @@ test('whatever agents do, every task ends once, and a succeeded one has all its 
     failsEvery: fc.option(fc.integer({ min: 2, max: 4 })),
   });
   await fc.assert(
-    fc.asyncProperty(fc.array(behaviour, { minLength: 1, maxLength: 4 }), fc.integer({ min: 1, max: 25 }), async (all, count) => {
-      const agents = all.map(({ slots, extra, lostAfter, failsEvery }, i) => {
-        let n = 0;
-        return new FakeAgent(`a${i}`, {
-          slots,
-          credits: slots + extra,
-          work: async (_, agent) => {
-            n += 1;
-            if (lostAfter !== null && n > lostAfter) {
-              agent.lose();
-              return new Promise(() => undefined);
-            }
-            return failsEvery !== null && n % failsEvery === 0 ? TaskEnd.FAILED : TaskEnd.SUCCEEDED;
-          },
+    fc.asyncProperty(
+      fc.array(behaviour, { minLength: 1, maxLength: 4 }),
+      fc.integer({ min: 1, max: 25 }),
+      async (all, count) => {
+        const agents = all.map(({ slots, extra, lostAfter, failsEvery }, i) => {
+          let n = 0;
+          return new FakeAgent(`a${i}`, {
+            slots,
+            credits: slots + extra,
+            work: async (_, agent) => {
+              n += 1;
+              if (lostAfter !== null && n > lostAfter) {
+                agent.lose();
+                return new Promise(() => undefined);
+              }
+              return failsEvery !== null && n % failsEvery === 0 ? TaskEnd.FAILED : TaskEnd.SUCCEEDED;
+            },
+          });
         });
-      });
-      const all_ = tasks(count, { retries: 1 }).map((task) => ({
-        ...task,
-        outputs: [{ path: 'o', target: `${task.name}.out` }],
-      }));
-      const ends = new Map<string, number>();
-      const { result } = start(jobOf({ tasks: all_ }), agents, (event) => {
-        if (event.kind === 'task-ended') ends.set(event.result.name, (ends.get(event.result.name) ?? 0) + 1);
-        // Its outputs were lost with its agent: it ends once more.
-        if (event.kind === 'task-again' && ends.has(event.task)) ends.set(event.task, 0);
-      });
-      const { tasks: results, outputs } = await result;
-      expect(results.map(({ name }) => name)).toEqual(all_.map(({ name }) => name));
-      expect([...ends.values()].every((times) => times === 1) && ends.size === count).toBe(true);
-      const here = new Set(outputs.map(({ task }) => task));
-      for (const { name, outcome } of results) if (outcome === 'succeeded') expect(here.has(name)).toBe(true);
-      if (all.some(({ lostAfter }) => lostAfter === null)) {
-        expect(results.every(({ outcome }) => outcome !== 'not-run')).toBe(true);
-      }
-      await Promise.all(outputs.map(({ file }) => rm(file)));
-    }),
+        const all_ = tasks(count, { retries: 1 }).map((task) => ({
+          ...task,
+          outputs: [{ path: 'o', target: `${task.name}.out` }],
+        }));
+        const ends = new Map<string, number>();
+        const { result } = start(jobOf({ tasks: all_ }), agents, (event) => {
+          if (event.kind === 'task-ended') ends.set(event.result.name, (ends.get(event.result.name) ?? 0) + 1);
+          // Its outputs were lost with its agent: it ends once more.
+          if (event.kind === 'task-again' && ends.has(event.task)) ends.set(event.task, 0);
+        });
+        const { tasks: results, outputs } = await result;
+        expect(results.map(({ name }) => name)).toEqual(all_.map(({ name }) => name));
+        expect([...ends.values()].every((times) => times === 1) && ends.size === count).toBe(true);
+        const here = new Set(outputs.map(({ task }) => task));
+        for (const { name, outcome } of results) if (outcome === 'succeeded') expect(here.has(name)).toBe(true);
+        if (all.some(({ lostAfter }) => lostAfter === null)) {
+          expect(results.every(({ outcome }) => outcome !== 'not-run')).toBe(true);
+        }
+        await Promise.all(outputs.map(({ file }) => rm(file)));
+      },
+    ),
     { numRuns: 40 },
   );
 });

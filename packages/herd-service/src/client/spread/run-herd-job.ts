@@ -130,7 +130,9 @@ class HerdJobRun {
     }
     for (const result of this.#board.cancelWaiting(tasks)) this.#emit({ kind: 'task-ended', result });
     for (const run of this.#agents) {
-      const attempts = tasks?.flatMap((task) => this.#board.attemptOf(task) ?? []).filter((name) => run.holding.has(name));
+      const attempts = tasks
+        ?.flatMap((task) => this.#board.attemptOf(task) ?? [])
+        .filter((name) => run.holding.has(name));
       if (attempts === undefined || attempts.length > 0) run.cancel(attempts);
     }
     this.#finishIfSettled();
