@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { create, toBinary, type MessageInitShape } from '@bufbuild/protobuf';
 import { durationMs } from '@bufbuild/protobuf/wkt';
 import {
-  AddTasksSchema,
+  type AddTasksSchema,
   HerdService,
   HerdTaskSchema,
   RunJobRequestSchema,
