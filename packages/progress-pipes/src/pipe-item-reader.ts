@@ -4,10 +4,21 @@ import { pipeElements, pipeItemFrom, type PipeElement, type PipeItem } from './p
 export interface PipeItemReaderOptions {
   /** Longest item, in characters, its tags included; a longer one is left out. Default 16,384. */
   readonly itemLengthMax?: number;
+  /** Items come as they were written, those of unknown tags as well. Default false. */
+  readonly raw?: boolean;
 }
 
-const tags = pipeElements.map((name) => ({ name, open: `<${name}>`, close: `</${name}>` }));
+interface Tag {
+  readonly name: string;
+  readonly open: string;
+  readonly close: string;
+}
+
+const tagOf = (name: string): Tag => ({ name, open: `<${name}>`, close: `</${name}>` });
+const tags = pipeElements.map(tagOf);
 const openLengthMax = Math.max(...tags.map(({ open }) => open.length));
+const rawOpen = /<([A-Za-z][A-Za-z0-9_.-]{0,63})>/y;
+const rawBeginning = /^<([A-Za-z][A-Za-z0-9_.-]{0,63})?$/;
 
 /**
  * Finds items in bytes that come in any pieces: `<Progress>12.5</Progress>` and the like, each perhaps followed by a NUL.
@@ -16,6 +27,7 @@ const openLengthMax = Math.max(...tags.map(({ open }) => open.length));
  */
 export class PipeItemReader {
   readonly #itemLengthMax: number;
+  readonly #raw: boolean;
   readonly #decoder = new TextDecoder();
   /** Begins with what may be an item, or is empty. */
   #rest = '';
@@ -25,8 +37,9 @@ export class PipeItemReader {
   /** Items that were too long. */
   tooLong = 0;
 
-  constructor({ itemLengthMax = 16_384 }: PipeItemReaderOptions = {}) {
+  constructor({ itemLengthMax = 16_384, raw = false }: PipeItemReaderOptions = {}) {
     this.#itemLengthMax = itemLengthMax;
+    this.#raw = raw;
   }
 
   /** The items that these bytes complete. */
@@ -53,9 +66,9 @@ export class PipeItemReader {
       }
       if (begin > at) this.#looked = 0;
       at = begin;
-      const tag = tags.find(({ open }) => text.startsWith(open, at));
+      const tag = this.#tagAt(text, at);
       if (tag === undefined) {
-        if (!isLast && text.length - at < openLengthMax && isBeginning(text.slice(at))) break;
+        if (!isLast && this.#isBeginning(text, at)) break;
         at += 1;
         continue;
       }
@@ -72,7 +85,7 @@ export class PipeItemReader {
         this.#looked = text.length - at;
         break;
       }
-      const item = pipeItemFrom(tag.name as PipeElement, text.slice(at + tag.open.length, close));
+      const item = this.#itemFrom(tag, text.slice(at + tag.open.length, close));
       at = close + tag.close.length;
       this.#looked = 0;
       if (item === undefined) continue;
@@ -86,8 +99,23 @@ export class PipeItemReader {
     this.#rest = at === text.length ? '' : Buffer.from(text.slice(at)).toString();
     return items;
   }
-}
 
-function isBeginning(text: string): boolean {
-  return tags.some(({ open }) => open.startsWith(text));
+  #tagAt(text: string, at: number): Tag | undefined {
+    if (!this.#raw) return tags.find(({ open }) => text.startsWith(open, at));
+    rawOpen.lastIndex = at;
+    const name = rawOpen.exec(text)?.[1];
+    return name === undefined ? undefined : tagOf(name);
+  }
+
+  /** True if the text ends in what may become the open tag of an item. */
+  #isBeginning(text: string, at: number): boolean {
+    if (this.#raw) return text.length - at <= 65 && rawBeginning.test(text.slice(at));
+    return text.length - at < openLengthMax && tags.some(({ open }) => open.startsWith(text.slice(at)));
+  }
+
+  #itemFrom({ name, open, close }: Tag, text: string): PipeItem | undefined {
+    if (!this.#raw) return pipeItemFrom(name as PipeElement, text);
+    if (name === 'End' && text === '') return { kind: 'end' };
+    return { kind: 'raw', text: `${open}${text.replaceAll('\0', '')}${close}` };
+  }
 }

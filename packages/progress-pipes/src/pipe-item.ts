@@ -6,6 +6,8 @@ export type PipeItem =
   | { readonly kind: 'evaluation'; readonly x: number; readonly y: number }
   | { readonly kind: 'message'; readonly text: string }
   | { readonly kind: 'error'; readonly text: string }
+  /** As the process wrote it, its tags included, without NUL characters; in place of all others where that was asked for. */
+  | { readonly kind: 'raw'; readonly text: string }
   /** Nothing more follows: what comes after it is not looked at. */
   | { readonly kind: 'end' };
 

@@ -16,6 +16,8 @@ export interface ProgressPipeRequest {
   readonly name: string;
   /** Default `fifo`. On Windows, both are a named pipe. */
   readonly kind?: 'fifo' | 'socket';
+  /** Items come as they were written, those of unknown tags as well. Default false. */
+  readonly raw?: boolean;
 }
 
 /** A pipe that is read from its making to its end. */
@@ -79,7 +81,10 @@ export function createProgressPipes(options: ProgressPipesOptions = {}, deps: Pr
       }
       open.add(path);
       try {
-        const reader = new PipeItemReader(itemLengthMax === undefined ? {} : { itemLengthMax });
+        const reader = new PipeItemReader({
+          raw: request.raw ?? false,
+          ...(itemLengthMax === undefined ? {} : { itemLengthMax }),
+        });
         const paced = new PacedItems(options, clock, onItem);
         let tooLong = 0;
         const onBytes = (bytes: Uint8Array): void => {

@@ -103,7 +103,7 @@ export async function createHerdJobRunner(
   const stateDir = resolve(options.stateDir);
   const spawner = options.spawner === undefined ? {} : { spawner: options.spawner };
   const processes = createQuickRunner(
-    { stateDir: join(stateDir, 'processes'), processesMax: slots, ...spawner },
+    { stateDir: join(stateDir, 'processes'), processesMax, ...spawner },
     { clock, logger },
   );
   try {
@@ -122,6 +122,8 @@ export async function createHerdJobRunner(
 /** So much work waits on an agent that its slots are never idle between two tasks, and hardly more. */
 const aheadMs = 50;
 const aheadMax = 256;
+/** Tasks of jobs that start together may be more than slots. */
+const processesMax = 4_096;
 const endedJobsMax = 256;
 
 class HerdJobs implements HerdJobHost {
@@ -163,7 +165,7 @@ class HerdJobs implements HerdJobHost {
       content: deps.content,
       processes,
       pipes: createProgressPipes(
-        { pipesMax: options.slots, itemsPerSecondMax: this.#limits.itemsPerSecondMax },
+        { pipesMax: processesMax, itemsPerSecondMax: this.#limits.itemsPerSecondMax },
         { clock: deps.clock, makeFifo: (path) => processes.makeFifo(path) },
       ),
       clock: deps.clock,
@@ -208,8 +210,11 @@ class HerdJobs implements HerdJobHost {
       throw herdError('HERD_JOBS_TOO_MANY', 'exhausted', message, { retryAfterMs: 1_000 });
     }
     const dir = join(this.#jobsDir, jobId);
-    const { pipesFolder, resumable: isResumable = true } = options;
-    const job = new HerdJob({ job: checked, principal, dir, pipesFolder, isResumable }, this.#parts);
+    const { pipesFolder, resumable: isResumable = true, rawItems = false, together: isTogether = false } = options;
+    const job = new HerdJob(
+      { job: checked, principal, dir, pipesFolder, isResumable, rawItems, isTogether },
+      this.#parts,
+    );
     this.#beginning.add(jobId);
     try {
       await job.prepare(signal);
@@ -299,18 +304,23 @@ class HerdJobs implements HerdJobHost {
   }
 
   #startTasks(): void {
+    let isFull = false;
     for (;;) {
-      const at = this.#turns.findIndex((job) => job.hasNext);
+      const at = this.#turns.findIndex((job) => job.hasNext && (!isFull || this.#slots.has(job.jobId)));
       const job = this.#turns[at];
       if (job === undefined) break;
-      const id = `${job.jobId}/${job.nextTask!}`;
-      if (!this.#slots.take(id)) break;
+      const id = job.isTogether ? job.jobId : `${job.jobId}/${job.nextTask!}`;
+      if (!this.#slots.has(id) && !this.#slots.take(id)) {
+        isFull = true;
+        continue;
+      }
       // Its next turn comes after all the others'.
       this.#turns.splice(at, 1);
       this.#turns.push(job);
       job.startNext((tookMs) => {
         this.#meanTaskMs += (tookMs - this.#meanTaskMs) / 8;
-        this.#slots.giveBack(id);
+        if (!job.isTogether || !job.hasWork) this.#slots.giveBack(id);
+        this.#changed();
       });
     }
     if (!this.#open) return;

@@ -1,4 +1,5 @@
 import type { MessageInitShape } from '@bufbuild/protobuf';
+import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import { JobEnd, JobEndSchema, TaskEnd, type AddTasksSchema, type HerdJobSession } from '@drover/herd-protocol';
 import { isDroverError, messageOf, principalName, type Principal, type ScheduledCall } from '@drover/lease-kit';
 import type { PacedItem } from '@drover/progress-pipes';
@@ -21,6 +22,9 @@ export interface HerdJobOptions {
   /** Where pipes are made; absent: in `dir`. */
   readonly pipesFolder: string | undefined;
   readonly isResumable: boolean;
+  readonly rawItems: boolean;
+  /** One slot for all of its tasks, which start together. */
+  readonly isTogether: boolean;
 }
 
 /** Counts of a job's tasks. */
@@ -59,6 +63,8 @@ export class HerdJob implements HerdJobSession {
   readonly #live = new Map<string, LiveTask>();
   /** Names of those that wait, in order. */
   readonly #waiting: string[] = [];
+  /** Items of each task that were left out since nobody took the responses. */
+  readonly #dropped = new Map<string, number>();
   #granted = 0;
   #running = 0;
   #ended = 0;
@@ -87,6 +93,16 @@ export class HerdJob implements HerdJobSession {
     });
   }
 
+  /** One slot is for all of its tasks. */
+  get isTogether(): boolean {
+    return this.#options.isTogether;
+  }
+
+  /** True while it has tasks that wait or run. */
+  get hasWork(): boolean {
+    return this.#waiting.length + this.#running > 0;
+  }
+
   /** True when everything has been said. */
   get isOver(): boolean {
     return this.#isOver;
@@ -105,7 +121,7 @@ export class HerdJob implements HerdJobSession {
 
   /** The job has begun: from here on its client is told. */
   begin(slotsTotal: number): void {
-    this.#responses.push({ case: 'begun', value: { slotsTotal } });
+    this.#responses.push({ case: 'begun', value: { slotsTotal, grace: durationFromMs(this.#parts.graceMs) } });
     this.#leaveAlone(this.#parts.graceMs);
   }
 
@@ -117,9 +133,8 @@ export class HerdJob implements HerdJobSession {
     if (this.#end !== undefined) {
       throw herdError('HERD_TASK_INVALID', 'conflict', 'Tasks were added after the job was said to be finished');
     }
-    const { tasksPerJobMax } = this.#parts.limits;
-    if (tasks.length > this.#granted || this.#added.size + tasks.length > tasksPerJobMax) {
-      const message = `${tasks.length} tasks were added; the agent has asked for ${this.#granted}, of ${tasksPerJobMax} in a job`;
+    if (tasks.length > this.#granted) {
+      const message = `${tasks.length} tasks were added; the agent has asked for ${this.#granted}, of ${this.#tasksMax} in a job`;
       throw herdError('HERD_TASKS_TOO_MANY', 'exhausted', message);
     }
     this.#granted -= tasks.length;
@@ -183,6 +198,7 @@ export class HerdJob implements HerdJobSession {
         jobId: this.jobId,
         folder: this.folder,
         pipesFolder: this.#pipesFolder(),
+        rawItems: this.#options.rawItems,
         outputDir: this.#outputDir,
         env,
         cancelGraceMs,
@@ -205,15 +221,20 @@ export class HerdJob implements HerdJobSession {
   }
 
   /** Asks for more tasks, so that about `ahead` wait or are on their way. */
-  grantUpTo(ahead: number): void {
+  grantUpTo(slotsAhead: number): void {
+    const ahead = this.isTogether ? this.#tasksMax : slotsAhead;
     if (this.#end !== undefined || this.#responses.isFull) return;
-    const left = this.#parts.limits.tasksPerJobMax - this.#added.size - this.#granted;
+    const left = this.#tasksMax - this.#added.size - this.#granted;
     const has = this.#waiting.length + this.#granted;
     const more = Math.min(left, ahead - has);
     // Few messages of many rather than one for each task.
     if (more <= 0 || (has > 0 && more * 2 < ahead)) return;
     this.#granted += more;
     this.#responses.push({ case: 'credits', value: { tasks: more } });
+  }
+
+  get #tasksMax(): number {
+    return this.isTogether ? this.#parts.limits.tasksTogetherMax : this.#parts.limits.tasksPerJobMax;
   }
 
   get #pinOwner(): string {
@@ -229,7 +250,7 @@ export class HerdJob implements HerdJobSession {
   }
 
   #pipesFolder(): string {
-    return this.#options.pipesFolder ?? this.#options.dir;
+    return this.#options.pipesFolder ?? join(this.#options.dir, 'pipes');
   }
 
   async #placeInputsOf(live: LiveTask): Promise<void> {
@@ -266,6 +287,7 @@ export class HerdJob implements HerdJobSession {
         });
       case 'message':
       case 'error':
+      case 'raw':
         return this.#responses.push(
           { case: 'item', value: { task, item: { case: item.kind, value: item.text } } },
           item.text.length * 2,
@@ -277,9 +299,6 @@ export class HerdJob implements HerdJobSession {
         });
     }
   }
-
-  /** Items that were left out since nobody took the responses. */
-  readonly #dropped = new Map<string, number>();
 
   #tellDropped(task: string): void {
     const count = this.#dropped.get(task);

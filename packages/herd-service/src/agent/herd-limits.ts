@@ -4,6 +4,8 @@ export interface HerdLimits {
   readonly jobsMax: number;
   /** Tasks of one job, from its begin to its end. Default 100,000. */
   readonly tasksPerJobMax: number;
+  /** Tasks of one job that start together, as the original protocol's do. Default 1,000. */
+  readonly tasksTogetherMax: number;
   /** Files that a job brings before its first task, and outputs that it names. Default 10,000 each. */
   readonly filesPerJobMax: number;
   /** Files that a task brings, and outputs that it names. Default 1,000 each. */
@@ -29,6 +31,7 @@ export interface HerdLimits {
 export const defaultHerdLimits: HerdLimits = {
   jobsMax: 64,
   tasksPerJobMax: 100_000,
+  tasksTogetherMax: 1_000,
   filesPerJobMax: 10_000,
   filesPerTaskMax: 1_000,
   argumentsPerTaskMax: 10_000,

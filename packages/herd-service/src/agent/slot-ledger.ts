@@ -57,6 +57,10 @@ export class SlotLedger {
     return false;
   }
 
+  has(id: string): boolean {
+    return this.#taken.has(id);
+  }
+
   giveBack(id: string): void {
     this.#taken.delete(id);
     this.#ledger.release({ kind: 'lan-job', id });

@@ -4,6 +4,7 @@ import { TaskEnd } from '@drover/herd-protocol';
 import { isDroverError, messageOf, type Clock } from '@drover/lease-kit';
 import type { QuickResult, QuickRun, QuickRunner } from '@drover/process-runner';
 import type { PacedItem, ProgressPipe, ProgressPipes } from '@drover/progress-pipes';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CheckedTask } from './check-job.ts';
 import type { JobMessage } from './job-responses.ts';
@@ -18,6 +19,8 @@ export interface TaskRunRequest {
   readonly folder: string;
   /** Where the pipe is made. */
   readonly pipesFolder: string;
+  /** Items come as they were written. */
+  readonly rawItems: boolean;
   readonly outputDir: string;
   /** Of the agent, for every task. */
   readonly env: Readonly<Record<string, string>>;
@@ -83,7 +86,9 @@ export class TaskRun {
 
   #openPipe(pipe: NonNullable<CheckedTask['pipe']>): Promise<ProgressPipe> {
     const { pipes, onItem } = this.#deps;
-    return pipes.open({ folder: this.#request.pipesFolder, name: pipe.name, kind: pipe.kind }, (item) => onItem(item));
+    const { pipesFolder: folder, rawItems: raw } = this.#request;
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    return pipes.open({ folder, name: pipe.name, kind: pipe.kind, raw }, (item) => onItem(item));
   }
 
   #start(pipePath: string | undefined): QuickRun {
