@@ -47,7 +47,11 @@ describe.each(spawners)('with the %s spawner', (spawner) => {
     const run = (one: QuickRequest): Promise<QuickResult> => runner.start(one).result;
     writeFileSync(join(dir, 'plain'), 'x', { mode: 0o644 });
     const [ok, code, signal, late, missing, plain, folder] = await Promise.all([
-      run(request('echo out; echo err >&2; printf "%s" "$A|$DROVER_PROCESS_KEY"', { env: { PATH: '/usr/bin:/bin', A: 'ä\n=' } })),
+      run(
+        request('echo out; echo err >&2; printf "%s" "$A|$DROVER_PROCESS_KEY"', {
+          env: { PATH: '/usr/bin:/bin', A: 'ä\n=' },
+        }),
+      ),
       run(request('exit 137')),
       run(request('kill -KILL $$')),
       run(request('trap "" TERM; exec sleep 60', { timeoutMs: 60, cancelGraceMs: 40 })),
@@ -135,7 +139,9 @@ test('what is left of a killed agent is ended by the next: with its marker, with
   const url = `data:text/javascript,${encodeURIComponent("import { createRequire } from 'node:module'; globalThis.require = createRequire('/');" + program)}`;
   for (const spawner of spawners) {
     try {
-      execFileSync(process.execPath, ['--conditions=@drover/source', '--import', url, '-e', '0', spawner], { stdio: 'ignore' });
+      execFileSync(process.execPath, ['--conditions=@drover/source', '--import', url, '-e', '0', spawner], {
+        stdio: 'ignore',
+      });
     } catch {
       // It killed itself, as it should.
     }

@@ -58,7 +58,9 @@ test('any bytes at all are read to their end, and an item after them is found', 
       const items = [...reader.push(junk), ...reader.push(Buffer.from('>\0<Message>after</Message>')), ...reader.end()];
       const last = items.at(-1);
       if (items.some(({ kind }) => kind === 'end')) return;
-      expect(last).toEqual(raw ? { kind: 'raw', text: '<Message>after</Message>' } : { kind: 'message', text: 'after' });
+      expect(last).toEqual(
+        raw ? { kind: 'raw', text: '<Message>after</Message>' } : { kind: 'message', text: 'after' },
+      );
     }),
     { numRuns: 500 },
   );

@@ -26,7 +26,9 @@ test('items of every kind, with NULs, newlines and junk between and within', () 
 });
 
 test('raw items come as they were written, whatever their tag', () => {
-  expect(read('a < b > c <Progress>12.500000</Progress>\0<Custom-1>x\0</Custom-1><End>no</End><End></End><a>b</a>', true)).toEqual([
+  expect(
+    read('a < b > c <Progress>12.500000</Progress>\0<Custom-1>x\0</Custom-1><End>no</End><End></End><a>b</a>', true),
+  ).toEqual([
     { kind: 'raw', text: '<Progress>12.500000</Progress>' },
     { kind: 'raw', text: '<Custom-1>x</Custom-1>' },
     { kind: 'raw', text: '<End>no</End>' },

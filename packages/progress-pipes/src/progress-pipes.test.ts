@@ -25,7 +25,10 @@ describe.each(['fifo', 'socket'] as const)('a %s', (kind) => {
   test('gives what a process writes, to its last byte, and is taken away', async () => {
     const items: PacedItem[] = [];
     const pipe = await createProgressPipes().open({ folder, name: 'unit-a', kind }, (item) => items.push(item));
-    const child = shell(`printf 'x<Progress>1</Progress><Message>last' | ${connect}; printf '</Message>' | ${connect}`, pipe);
+    const child = shell(
+      `printf 'x<Progress>1</Progress><Message>last' | ${connect}; printf '</Message>' | ${connect}`,
+      pipe,
+    );
     await once(child, 'exit');
     await pipe.end();
     expect(items).toContainEqual({ kind: 'progress', percent: 1 });
