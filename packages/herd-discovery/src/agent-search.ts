@@ -55,6 +55,8 @@ const backlogMax = 8_192;
 const seenMax = 100_000;
 /** Replies that are checked before sockets are read again, so that none overflows meanwhile. */
 const checkedAtOnce = 8;
+/** How much longer than its time a search may take to check what has arrived. */
+const lastMsMax = 200;
 /** With more agents than this, they are told to spread their answers. */
 const spreadFrom = 64;
 
@@ -115,7 +117,7 @@ class AgentSearch {
     const end = (): void => this.#end();
     this.#signal?.addEventListener('abort', end, { once: true });
     try {
-      this.#after(this.#timeoutMs, end);
+      this.#after(this.#timeoutMs, () => this.#endWithTheLast());
       rounds.forEach((share, round) => {
         if (round > 0) this.#after(share * this.#timeoutMs, () => this.#askAll(round));
       });
@@ -154,6 +156,19 @@ class AgentSearch {
         one.status === 'fulfilled' ? new Promise<void>((resolve) => one.value.close(() => resolve())) : undefined,
       ),
     );
+  }
+
+  /**
+   * The time is over. What had arrived by then counts, also on a machine too busy to have read it: sockets are read before
+   * the next immediates run.
+   */
+  #endWithTheLast(): void {
+    const untilMs = this.#clock.monotonicMs() + lastMsMax;
+    const look = (): void => {
+      if (this.#backlog.length === 0 || this.#clock.monotonicMs() >= untilMs) this.#end();
+      else setImmediate(look);
+    };
+    setImmediate(look);
   }
 
   #isAborted(): boolean {

@@ -6,6 +6,7 @@ import { Option, type Command } from 'commander';
 import { durationOption, UsageError, withJson, type CommandContext } from '../command-context.ts';
 import { findLocalAgent } from '../herd/find-local-agent.ts';
 import { findersFor, withHerdFinders, type HerdFinderOptions } from '../herd/finders-for.ts';
+import { readPairedAgents } from '../herd/paired-agents.ts';
 import { createLiveDisplay } from '../output/live-display.ts';
 import { foundAgentColumns, foundAgentJson, inReadingOrder } from '../output/found-agent-view.ts';
 import { printable, tableText } from '../output/print-table.ts';
@@ -47,7 +48,7 @@ export function addDiscoverCommand(program: Command, context: CommandContext): v
 
 async function discoverOnce(options: DiscoverOptions, context: CommandContext): Promise<void> {
   const troubles: string[] = [];
-  const finder = findersFor(options, finderDeps(troubles), (error) => troubles.push(messageOf(error)));
+  const finder = findersFor(options, finderDeps(troubles, context), (error) => troubles.push(messageOf(error)));
   const display = createLiveDisplay(context.stderr);
   const isLive = context.stdout.isTTY && context.stderr.isTTY && options.json !== true;
   const agents = new Map<string, FoundAgent>();
@@ -77,7 +78,7 @@ async function watchAgents(options: DiscoverOptions, context: CommandContext): P
   const say = (text: string): void => void (stdout.isTTY || stdout.write(`${printable(text)}\n`));
   while (!signal.aborted) {
     const troubles: string[] = [];
-    const finder: AgentFinder = findersFor(options, finderDeps(troubles), (error) => troubles.push(messageOf(error)));
+    const finder: AgentFinder = findersFor(options, finderDeps(troubles, context), (error) => troubles.push(messageOf(error)));
     const answered = new Map<string, FoundAgent>();
     const draw = (): void => {
       const agents = [...seen.values()].map(({ agent }) => agent);
@@ -115,10 +116,13 @@ async function watchAgents(options: DiscoverOptions, context: CommandContext): P
 }
 
 async function runDoctor(options: DiscoverOptions, context: CommandContext): Promise<void> {
-  const { port, timeout, agent: hosts, dns: domains, interface: interfaces } = options;
+  const { port, timeout, agent: hosts = [], dns: domains, interface: interfaces } = options;
+  const paired = readPairedAgents(context.env);
+  // Agents that one is paired with are asked where they were then, as those that are named.
+  const known = [...hosts, ...paired.hosts.filter((host) => !hosts.includes(host))].slice(0, 256);
   const { agents, findings } = await diagnose(
-    { port, timeoutMs: timeout, hosts, domains, interfaces, signal: context.signal },
-    { localAgent: findLocalAgent },
+    { port, timeoutMs: timeout, hosts: known, domains, interfaces, signal: context.signal },
+    { knownAgents: paired, localAgent: findLocalAgent },
   );
   context.signal.throwIfAborted();
   if (options.json === true) {
@@ -133,7 +137,8 @@ async function runDoctor(options: DiscoverOptions, context: CommandContext): Pro
   if (findings.length > 0) context.exit(exitCodes.unavailable);
 }
 
-function finderDeps(troubles: string[]): FinderDeps {
+/** What is worth a line of what a search meets, each once. */
+function finderDeps(troubles: string[], { env }: Pick<CommandContext, 'env'>): FinderDeps {
   const said = new Set<string>();
   const say = (text: string): void => {
     if (said.has(text) || said.size >= 64) return;
@@ -141,6 +146,7 @@ function finderDeps(troubles: string[]): FinderDeps {
     troubles.push(text);
   };
   return {
+    knownAgents: readPairedAgents(env),
     onEvent(event) {
       if (event.type === 'silent') say(`${event.host} does not answer on UDP port ${event.port}`);
       if (event.type === 'unresolved') say(`${event.host} has no address (${event.code})`);

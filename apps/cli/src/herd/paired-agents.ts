@@ -1,0 +1,15 @@
+import type { KnownAgents } from '@drover/herd-discovery';
+import { HerdTrust, herdTrustDir } from '@drover/herd-pairing/client';
+
+/** The agents that this user is paired with, as they are now. */
+export interface PairedAgents extends KnownAgents {
+  /** Where each was when it was paired, one host each. */
+  readonly hosts: readonly string[];
+}
+
+/** Reads them once: a search asks for the key of everything that answers. Throws `HERD_FILE_EXPOSED`, `HERD_FILE_INVALID`. */
+export function readPairedAgents(env: Readonly<Record<string, string | undefined>>): PairedAgents {
+  const agents = new HerdTrust(herdTrustDir(env)).list();
+  const keys = new Map(agents.map(({ agentId, key }) => [agentId, key]));
+  return { keyOf: (agentId) => keys.get(agentId), hosts: [...new Set(agents.map(({ address }) => address.host))] };
+}
