@@ -36,7 +36,9 @@ function connected({ skip }: TestContext): TestNetwork {
 }
 /** Frames that a port of the switch has taken in. */
 async function framesOf(lan: TestNetwork, port: string): Promise<number> {
-  const [link] = JSON.parse(await lan.ip(`-statistics -json link show ${port}`)) as { stats64: { rx: { packets: number } } }[];
+  const [link] = JSON.parse(await lan.ip(`-statistics -json link show ${port}`)) as {
+    stats64: { rx: { packets: number } };
+  }[];
   return link!.stats64.rx.packets;
 }
 const hostsOf = (agents: Awaited<ReturnType<TestHost['find']>>, agentId: string): readonly string[] =>

@@ -21,7 +21,10 @@ export interface TestHost {
   ip(command: string): Promise<string>;
   tc(command: string): Promise<string>;
   call(request: HostRequest): Promise<unknown>;
-  find(request?: { readonly timeoutMs?: number; readonly interfaces?: readonly string[] }): Promise<readonly FoundAgent[]>;
+  find(request?: {
+    readonly timeoutMs?: number;
+    readonly interfaces?: readonly string[];
+  }): Promise<readonly FoundAgent[]>;
 }
 
 /** A switch with hosts around it, in namespaces that nothing connects with this machine. They go with their processes. */
@@ -121,7 +124,12 @@ export async function openTestNetwork(): Promise<TestNetwork | string> {
 async function missingPart(): Promise<string | undefined> {
   if (process.platform !== 'linux') return 'network namespaces are Linux’s';
   const user = isRoot ? [] : ['--user', '--map-root-user'];
-  const attempt = ['--net', 'sh', '-c', 'ip link add name lan type bridge && ip link add name card type veth peer name port'];
+  const attempt = [
+    '--net',
+    'sh',
+    '-c',
+    'ip link add name lan type bridge && ip link add name card type veth peer name port',
+  ];
   try {
     await run('unshare', [...user, ...attempt]);
     return undefined;

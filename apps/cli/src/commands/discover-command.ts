@@ -78,7 +78,9 @@ async function watchAgents(options: DiscoverOptions, context: CommandContext): P
   const say = (text: string): void => void (stdout.isTTY || stdout.write(`${printable(text)}\n`));
   while (!signal.aborted) {
     const troubles: string[] = [];
-    const finder: AgentFinder = findersFor(options, finderDeps(troubles, context), (error) => troubles.push(messageOf(error)));
+    const finder: AgentFinder = findersFor(options, finderDeps(troubles, context), (error) =>
+      troubles.push(messageOf(error)),
+    );
     const answered = new Map<string, FoundAgent>();
     const draw = (): void => {
       const agents = [...seen.values()].map(({ agent }) => agent);
