@@ -1,10 +1,11 @@
 import { parseArgs } from 'node:util';
 import { assignmentSuite } from './suites/assignment.ts';
+import { discoverySuite } from './suites/discovery.ts';
 import { fleetSuite } from './suites/fleet.ts';
 import { throughputSuite } from './suites/throughput.ts';
 import type { Suite, SuiteResult } from './suite.ts';
 
-const suites: readonly Suite[] = [assignmentSuite, throughputSuite, fleetSuite];
+const suites: readonly Suite[] = [assignmentSuite, throughputSuite, fleetSuite, discoverySuite];
 
 const usage = `Usage: npm run bench -- SUITE [--json] [--quick]
 
