@@ -34,7 +34,9 @@ async function run({ say, signal, quick }: SuiteContext): Promise<SuiteResult> {
   await using started = new AsyncDisposableStack();
   const [port, echoPort] = [await freePort(), await freePort()];
   const children = Array.from({ length: agentProcesses }, () =>
-    started.use(startChild<DiscoveryAgentsMethods>({ entry: new URL('../children/discovery-agents.ts', import.meta.url) })),
+    started.use(
+      startChild<DiscoveryAgentsMethods>({ entry: new URL('../children/discovery-agents.ts', import.meta.url) }),
+    ),
   );
   for (const [index, child] of children.entries()) {
     const share = { count: agents / agentProcesses, idPrefix: `agent-${index}` };
@@ -77,7 +79,9 @@ function report(
   const each = trials.drover.flatMap(({ foundMs }) => foundMs);
   const wanted = trials.drover.length * agents;
   const firstRound = each.filter((ms) => ms < secondRoundMs).length / wanted;
-  say(`measured path: ${rounded(firstRound * 100)} % of the agents were found by the first broadcast; ${unanswered} requests unanswered`);
+  say(
+    `measured path: ${rounded(firstRound * 100)} % of the agents were found by the first broadcast; ${unanswered} requests unanswered`,
+  );
   const [drover, echo, agent] = [summarize(all.drover), summarize(all.echo), summarize(each)];
   return {
     suite: 'discovery',
