@@ -4,7 +4,7 @@ import { DroverError, type Logger } from '@drover/lease-kit';
 import { createLogger } from '@drover/telemetry';
 import { Command } from 'commander';
 import type { DependencyContainer } from 'tsyringe';
-import { agentConfig } from './agent-config.ts';
+import { agentConfig, serverUrlsOf } from './agent-config.ts';
 import { startHealth } from './agent-health.ts';
 import { addBusyCommands } from './busy-commands.ts';
 import { careForMachine } from './care-for-machine.ts';
@@ -12,8 +12,12 @@ import { createConfiguredAgent, machineFacts } from './compose-agent.ts';
 import { factsText } from './print-facts.ts';
 import { addServiceCommands } from './service/service-commands.ts';
 import { tellServiceManager } from './service/tell-service-manager.ts';
+import { conditionOfMachine } from './without-servers.ts';
 
-/** What a process that was started by another tells it over the IPC channel, if there is one: the first session is open. */
+/**
+ * What a process that was started by another tells it over the IPC channel, if there is one: the first session is open, or the
+ * herd where it has no servers.
+ */
 export interface AgentReady {
   readonly type: 'ready';
   readonly agentId: string;
@@ -52,12 +56,15 @@ export function createAgentCommand(extend?: (container: DependencyContainer) => 
       told.hear(event);
       // The first event comes after the start, so the agent below is there.
       if (event.type === 'session-failed' || event.type === 'link-lost') composed.identity?.learn(event);
-      if (event.type === 'session-opened') {
-        process.send?.({ type: 'ready', agentId: composed.agent.agentId } satisfies AgentReady);
-      }
+      if (event.type === 'condition-changed') herd?.setCondition(event.condition);
+      if (event.type === 'session-opened') tellReady();
+    };
+    const tellReady = (): void => {
+      process.send?.({ type: 'ready', agentId: composed.agent.agentId } satisfies AgentReady);
     };
     await using composed = await createConfiguredAgent(config, logger, onEvent, extend);
     const { agent, facts, identity } = composed;
+    const servers = serverUrlsOf(config);
     const onHangUp = (): void => {
       logger.reopenFile();
       logger.info({}, 'SIGHUP: the facts of the machine and the certificate are read again');
@@ -66,7 +73,11 @@ export function createAgentCommand(extend?: (container: DependencyContainer) => 
     };
     process.on('SIGHUP', onHangUp);
     using _hangUp = { [Symbol.dispose]: () => void process.off('SIGHUP', onHangUp) };
-    await using _care = await careForMachine(config, { agent, logger });
+    // Loaded for who is in the herd alone.
+    const { startHerd } = config.herd.enabled ? await import('./herd/compose-herd.ts') : {};
+    await using herd = await startHerd?.(config, { agent, facts, logger });
+    const machine = servers.length > 0 ? agent : conditionOfMachine((condition) => herd?.setCondition(condition));
+    await using _care = await careForMachine(config, { agent: machine, herd, logger });
     await using health = await startHealth(config, agent, logger);
     if (identity?.wasEnrolled === false) {
       told.ready('waiting to be approved');
@@ -74,20 +85,29 @@ export function createAgentCommand(extend?: (container: DependencyContainer) => 
       await Promise.race([identity.enrolled(), aborted(stop.drain)]);
       if (stop.drain.aborted) return;
     }
-    await agent.start();
-    told.ready('without a session yet');
-    logger.info({ agentId: agent.agentId, servers: config.server.urls, health: health?.url }, 'the agent is running');
+    if (servers.length > 0) await agent.start();
+    told.ready(servers.length > 0 ? 'without a session yet' : 'open to the herd');
+    logger.info({ agentId: agent.agentId, servers, herd: herd?.url, health: health?.url }, 'the agent is running');
+    if (servers.length === 0) {
+      // Nobody else can say that this version of the agent works.
+      composed.supervision?.tellHealthy();
+      tellReady();
+    }
     let isCutShort = false;
     // What keeps the agent from stopping is told by `done`.
     const stopAgent = (how: 'drain' | 'cancel'): void => void agent.stop({ how }).catch(() => undefined);
+    const herdCut = new AbortController();
+    let herdDrained: Promise<void> | undefined;
     const cutShort = (): void => {
       isCutShort = true;
       stopAgent('cancel');
+      herdCut.abort();
     };
     stop.drain.addEventListener('abort', () => {
       logger.info({ signal: String(stop.drain.reason) }, 'draining; a second signal cancels what runs');
       told.stopping('draining: what runs may end');
       stopAgent('drain');
+      herdDrained = herd?.drain(herdCut.signal).catch(() => undefined);
       setTimeout(cutShort, Math.min(config.stop.grace, timerMsMax)).unref();
     });
     stop.cancel.addEventListener('abort', cutShort);
@@ -98,6 +118,8 @@ export function createAgentCommand(extend?: (container: DependencyContainer) => 
       stopAgent('cancel');
     });
     const reason = await agent.done;
+    // Leases may end sooner than jobs of the herd.
+    await herdDrained;
     logger.info({ reason }, 'the agent has ended');
     if (refusal !== undefined) throw refusal;
     if (isCutShort || reason === 'unsettled') {

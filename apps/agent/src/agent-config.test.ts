@@ -1,15 +1,20 @@
 import { loadAppConfig } from '@drover/app-config';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { agentConfig } from './agent-config.ts';
+import { agentConfig, serverUrlsOf } from './agent-config.ts';
 import { freeMinFrom } from './free-min.ts';
 import { machineOptions } from './machine-options.ts';
+import { wantsEnrolment } from './server-connection.ts';
 
 const load = (env: Record<string, string> = {}, flags: Record<string, string | readonly string[]> = {}) =>
   loadAppConfig(agentConfig, { env, flags, cwd: '/' }).value;
 
 test('an agent that is told nothing asks the server of this machine', () => {
+  expect(serverUrlsOf(load())).toEqual(['http://127.0.0.1:7613']);
   expect(load()).toMatchObject({
-    server: { urls: ['http://127.0.0.1:7613'] },
+    herd: { enabled: false, port: 7614, discovery: true, allow_unpaired: [], certificate_lifetime: 86_400_000 },
     agent: { pools: [], properties: [], ephemeral: false, leases_max: 256 },
     state: { dir: '.drover/agent' },
     stop: { grace: 86_400_000 },
@@ -23,9 +28,29 @@ test('several servers are a list, by flag or with commas in the environment', ()
   expect(load({}, { 'server.urls': urls }).server.urls).toEqual(urls);
 });
 
+test('an agent of the herd has no server unless it is told one; an agent of neither is refused', () => {
+  const herd = { 'herd.enabled': 'true' };
+  expect(serverUrlsOf(load({}, herd))).toEqual([]);
+  expect(serverUrlsOf(load({ DROVER_AGENT_SERVER_URLS: 'http://a:1' }, herd))).toEqual(['http://a:1']);
+  expect(wantsEnrolment(load({}, herd))).toBe(false);
+  expect(() => serverUrlsOf(load({}, { 'server.urls': [] }))).toThrow('server.urls names no server');
+});
+
+test('file < environment < flag, for the herd as for the rest', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'drover-config-'));
+  const file = join(dir, 'agent.toml');
+  writeFileSync(file, '[herd]\nenabled = true\nport = 1\nslots = 2\nallow_unpaired = ["10.1.0.0/16"]\n');
+  const env = { DROVER_AGENT_HERD_PORT: '3', DROVER_AGENT_HERD_SLOTS: '4' };
+  const { herd } = loadAppConfig(agentConfig, { file, env, flags: { 'herd.slots': '5' }, cwd: '/' }).value;
+  expect(herd).toMatchObject({ enabled: true, port: 3, slots: 5, allow_unpaired: ['10.1.0.0/16'] });
+  rmSync(dir, { recursive: true });
+});
+
 test.each([
   ['server.urls', ['ftp://a'], /server\.urls.*is no URL; allowed is http\(s\):\/\/HOST:PORT/],
-  ['server.urls', [], /server\.urls/],
+  ['herd.allow_unpaired', ['10.1.0.0/33'], /herd\.allow_unpaired.*"10\.1\.0\.0\/33" is no network; allowed is/],
+  ['herd.slots', '0', /herd\.slots/],
+  ['herd.code_lifetime', '2h', /herd\.code_lifetime: is out of range; allowed is 10s to 1h/],
   ['agent.id', 'two words', /agent\.id/],
   ['agent.properties', ['novalue'], /agent\.properties/],
   ['resources.ram', 'much', /resources\.ram/],

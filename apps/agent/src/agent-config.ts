@@ -1,8 +1,9 @@
 import { byteSize, defineAppConfig, duration, logConfig, secret } from '@drover/app-config';
-import { messageOf } from '@drover/lease-kit';
+import { DroverError, messageOf } from '@drover/lease-kit';
 import { packageNamePattern } from '@drover/lease-type-loader';
 import { parseBusyWindow } from '@drover/machine-care';
 import { z } from 'zod';
+import { herdConfig } from './herd-config.ts';
 
 const freeMinPattern = /^\d{1,12}(?:\.\d{1,6})?\s?(?:b|kb|mb|gb|tb)$|^\d{1,2}(?:\.\d{1,6})?\s?%$/;
 
@@ -36,10 +37,12 @@ export const agentConfig = defineAppConfig({
       .strictObject({
         urls: z
           .array(z.url({ protocol: /^https?$/, error: 'is no URL; allowed is http(s)://HOST:PORT' }))
-          .min(1)
           .max(16)
-          .default(['http://127.0.0.1:7613'])
-          .describe('The servers to take leases from, one at a time; the next when one cannot be reached.'),
+          .optional()
+          .describe(
+            'The servers to take leases from, one at a time; the next when one cannot be reached. Absent means ' +
+              'http://127.0.0.1:7613, or none where herd.enabled is true.',
+          ),
         token: secret()
           .optional()
           .describe('The server’s bootstrap token: the agent acts by its name alone, without being enrolled.'),
@@ -223,6 +226,7 @@ export const agentConfig = defineAppConfig({
           .describe('Busy too while programs of others take more than so many % of the cores; absent: never.'),
       })
       .prefault({}),
+    herd: herdConfig(),
     health: z
       .strictObject({
         host: z.string().default('127.0.0.1').describe('Address of /healthz and /readyz.'),
@@ -243,3 +247,14 @@ export const agentConfig = defineAppConfig({
 
 /** An agent's configuration as read. */
 export type AgentConfig = z.infer<typeof agentConfig.schema>;
+
+/** The servers that a configuration names; none for an agent of the herd alone. Throws `CONFIG_INVALID` for an agent of neither. */
+export function serverUrlsOf({ server, herd }: Pick<AgentConfig, 'server' | 'herd'>): readonly string[] {
+  const urls = server.urls ?? (herd.enabled ? [] : ['http://127.0.0.1:7613']);
+  if (urls.length > 0 || herd.enabled) return urls;
+  throw new DroverError({
+    code: 'CONFIG_INVALID',
+    advice: 'fix-input',
+    message: 'server.urls names no server, and herd.enabled is false: the agent would have nothing to do',
+  });
+}

@@ -2,7 +2,7 @@ import { isLoopback } from '@drover/app-config';
 import type { LeaseAgent } from '@drover/lease-agent';
 import { DroverError, type Logger } from '@drover/lease-kit';
 import { createRpcHost, loadTls, watchTls, type TlsFiles } from '@drover/rpc-host';
-import type { AgentConfig } from './agent-config.ts';
+import { serverUrlsOf, type AgentConfig } from './agent-config.ts';
 
 /** The port that says how an agent is. */
 export interface AgentHealth extends AsyncDisposable {
@@ -11,7 +11,10 @@ export interface AgentHealth extends AsyncDisposable {
   reload(): Promise<void>;
 }
 
-/** `/healthz`: the process lives. `/readyz`: it has a session. Throws `PLAINTEXT_REFUSED`, `TLS_INCOMPLETE`, and as the host. */
+/**
+ * `/healthz`: the process lives. `/readyz`: it has a session, or is open to the herd where it has no servers. Throws `PLAINTEXT_REFUSED`, `TLS_INCOMPLETE`,
+ * and as the host.
+ */
 export async function startHealth(
   config: AgentConfig,
   agent: LeaseAgent,
@@ -27,6 +30,7 @@ export async function startHealth(
       // Nothing but health is served here, and health asks for nobody.
       principalOf: () => undefined,
       isReady: () => {
+        if (serverUrlsOf(config).length === 0) return { ready: true };
         const { session, condition } = agent.status();
         if (session?.linked !== true) return { ready: false, reason: 'no session with the server' };
         return { ready: condition === 'ready', reason: condition };

@@ -16,9 +16,18 @@ import { join, resolve } from 'node:path';
 import type { AgentConfig } from './agent-config.ts';
 import { cleanUpPlaces } from './clean-up-places.ts';
 import { freeMinFrom } from './free-min.ts';
+import type { AgentHerd } from './herd/compose-herd.ts';
 
 /** The file by which a person tells the agent of a state folder that the machine is needed. */
 export const busyFileOf = (config: AgentConfig): string => join(resolve(config.state.dir), 'busy');
+
+/** Who is told how a machine is, and knows what of its folders is in use. */
+export interface CareDeps {
+  readonly agent: Pick<LeaseAgent, 'setBusy' | 'setUnhealthy' | 'attemptFolders'>;
+  /** Absent: the agent is not in the herd. */
+  readonly herd?: Pick<AgentHerd, 'isJobFolder'> | undefined;
+  readonly logger: Logger;
+}
 
 /**
  * Keeps an agent's machine fit, and the agent away from one that is not fit or not free: looks at its disks, at who else needs
@@ -27,14 +36,14 @@ export const busyFileOf = (config: AgentConfig): string => join(resolve(config.s
  */
 export async function careForMachine(
   config: AgentConfig,
-  { agent, logger }: { readonly agent: LeaseAgent; readonly logger: Logger },
+  { agent, herd, logger }: CareDeps,
 ): Promise<AsyncDisposable> {
   await using parts = new AsyncDisposableStack();
   const windows = config.busy.windows.map(parseBusyWindow);
   const state = resolve(config.state.dir);
   mkdirSync(state, { recursive: true });
   const cleanUp = parts.use(
-    createCleanUp({ places: cleanUpPlaces(config, agent), everyMs: config.cleanup.interval }, { logger }),
+    createCleanUp({ places: cleanUpPlaces(config, agent, herd), everyMs: config.cleanup.interval }, { logger }),
   );
   const disks = parts.use(watchDisks(config, agent, cleanUp, logger));
   const { idle } = config;
@@ -58,7 +67,7 @@ export async function careForMachine(
   return parts.move();
 }
 
-function watchDisks(config: AgentConfig, agent: LeaseAgent, cleanUp: CleanUp, logger: Logger): DiskWatch {
+function watchDisks(config: AgentConfig, agent: CareDeps['agent'], cleanUp: CleanUp, logger: Logger): DiskWatch {
   const freeMin = freeMinFrom(config.disk.free_min);
   const folders = [
     { name: 'state folder', path: resolve(config.state.dir), freeMin },

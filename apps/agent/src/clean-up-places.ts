@@ -6,11 +6,15 @@ import { readFileSync, realpathSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, relative, resolve } from 'node:path';
 import type { AgentConfig } from './agent-config.ts';
+import type { AgentHerd } from './herd/compose-herd.ts';
+import { herdDirOf } from './herd/herd-dir.ts';
 
 /** A folder of an attempt that nobody holds was left by a removal that failed: a while is enough. */
 const leftFolderAgeMs = 3_600_000;
 /** What git makes aside is renamed or removed within the time of one call. */
 const asideAgeMs = 86_400_000;
+
+const jobFolderAgeMs = 14 * 86_400_000;
 
 const nobodysUse = (): (() => void) => () => undefined;
 
@@ -18,7 +22,11 @@ const nobodysUse = (): (() => void) => () => undefined;
  * What an agent's machine is kept clean of. What a live or journalled attempt uses is never among it. Throws `CONFIG_INVALID`
  * for a folder that holds more than logs or caches can.
  */
-export function cleanUpPlaces(config: AgentConfig, agent: Pick<LeaseAgent, 'attemptFolders'>): CleanUpPlace[] {
+export function cleanUpPlaces(
+  config: AgentConfig,
+  agent: Pick<LeaseAgent, 'attemptFolders'>,
+  herd?: Pick<AgentHerd, 'isJobFolder'>,
+): CleanUpPlace[] {
   const state = resolve(config.state.dir);
   const git = join(state, 'git');
   const records = join(state, 'processes', 'processes');
@@ -60,12 +68,23 @@ export function cleanUpPlaces(config: AgentConfig, agent: Pick<LeaseAgent, 'atte
       accepts: (name) => /\.json(\.new)?$/.test(name),
       claim: (name) => (livesStill(join(records, name)) ? undefined : () => undefined),
     },
+    ...(herd === undefined ? [] : [jobFoldersOf(config, herd)]),
     ...folders.map((folder): CleanUpPlace => {
       checkFolder(resolve(folder), state);
       const name = `entries of ${folder}`;
       return { name, folder: resolve(folder), ageMaxMs, sizeMaxBytes, isCache: true, claim: nobodysUse };
     }),
   ];
+}
+
+/** Folders of herd jobs go when their jobs end, and all that are left when an agent starts; what stays in between is old. */
+function jobFoldersOf(config: AgentConfig, herd: Pick<AgentHerd, 'isJobFolder'>): CleanUpPlace {
+  return {
+    name: 'folders of herd jobs',
+    folder: join(herdDirOf(config), 'work', 'jobs'),
+    ageMaxMs: Math.min(config.cleanup.age_max, jobFolderAgeMs),
+    claim: (name) => (herd.isJobFolder(name) ? undefined : () => undefined),
+  };
 }
 
 /** Everything in such a folder may go, so that a slip must not name more than was meant. */

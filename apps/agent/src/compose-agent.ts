@@ -23,12 +23,13 @@ import { hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { container as rootContainer, type DependencyContainer, type InjectionToken } from 'tsyringe';
 import { agentBlobsFrom } from './agent-blobs.ts';
-import type { AgentConfig } from './agent-config.ts';
-import { openSupervision } from './agent-supervision.ts';
+import { serverUrlsOf, type AgentConfig } from './agent-config.ts';
+import { openSupervision, type AgentSupervision } from './agent-supervision.ts';
 import { agentParts, type AgentCollaborators } from './agent-parts.ts';
 import { agentTls, checkServerUrls, wantsEnrolment } from './server-connection.ts';
 import { machineOptions } from './machine-options.ts';
 import { version } from './version.ts';
+import { clientOfNobody } from './without-servers.ts';
 
 /** What the composition root hands out besides handlers. */
 export const ContentToken: InjectionToken<ContentStore> = Symbol.for('@drover/agent/ContentStore');
@@ -63,6 +64,8 @@ export interface ComposedAgent extends AsyncDisposable {
   readonly agent: LeaseAgent;
   /** What its machine is; refreshed, the server is told of what changed. */
   readonly facts: MachineFacts;
+  /** What it has of its supervisor; absent: it has none. */
+  readonly supervision: AgentSupervision | undefined;
   /** Who it is to its servers; absent: it acts by its name, with the bootstrap token or in development. */
   readonly identity: AgentIdentity | undefined;
 }
@@ -80,16 +83,20 @@ export async function createConfiguredAgent(
   const supervision = await openSupervision(config, logger);
   const loaded = [...(await agentParts(config, process.cwd())), ...(supervision?.parts ?? [])];
   await using parts = new AsyncDisposableStack();
-  const { urls, token, enrolment_token: enrolmentToken } = config.server;
+  const { token, enrolment_token: enrolmentToken } = config.server;
+  const urls = serverUrlsOf(config);
   checkServerUrls(config);
   const tls = await agentTls(config);
   const authorization: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
   // Asked at each call, when the agent below is there and knows its id.
   const headers = (url: string) => identity?.headers(url) ?? { ...authorization, 'drover-agent-id': agent.agentId };
-  const client = createRotatingLeaseClient(
-    urls.map((baseUrl) => parts.use(createLeaseClient({ baseUrl, tls, headers }, { logger }))),
-    { logger },
-  );
+  const client =
+    urls.length === 0
+      ? clientOfNobody
+      : createRotatingLeaseClient(
+          urls.map((baseUrl) => parts.use(createLeaseClient({ baseUrl, tls, headers }, { logger }))),
+          { logger },
+        );
   const transports = urls.map(
     (baseUrl) => parts.use(blobTransport(baseUrl, (url) => identity?.headers(url) ?? authorization, tls)).transport,
   );
@@ -175,7 +182,7 @@ export async function createConfiguredAgent(
       )
     : undefined;
   const moved = parts.move();
-  return { agent, facts, identity, [Symbol.asyncDispose]: () => moved.disposeAsync() };
+  return { agent, facts, supervision, identity, [Symbol.asyncDispose]: () => moved.disposeAsync() };
 }
 
 /** The facts of this machine, as a configuration wants them. */

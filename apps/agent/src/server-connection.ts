@@ -2,19 +2,21 @@ import { DroverError, messageOf } from '@drover/lease-kit';
 import type { LeaseClientTls } from '@drover/lease-transport';
 import { isLoopback } from '@drover/app-config';
 import { readFile } from 'node:fs/promises';
-import type { AgentConfig } from './agent-config.ts';
+import { serverUrlsOf, type AgentConfig } from './agent-config.ts';
 
 /** Whether the agent shows a credential of its own; otherwise it acts by its name, with the bootstrap token or in development. */
-export function wantsEnrolment({ server }: Pick<AgentConfig, 'server'>): boolean {
-  const { enrol, enrolment_token, token, urls } = server;
+export function wantsEnrolment(config: Pick<AgentConfig, 'server' | 'herd'>): boolean {
+  const { enrol, enrolment_token, token } = config.server;
+  const urls = serverUrlsOf(config);
+  if (urls.length === 0) return false;
   if (enrol !== undefined) return enrol;
   return enrolment_token !== undefined || (token === undefined && urls.every((url) => url.startsWith('https:')));
 }
 
 /** Throws `PLAINTEXT_REFUSED` for a server on another machine that would be called without TLS. */
-export function checkServerUrls({ server }: Pick<AgentConfig, 'server'>): void {
-  const open = server.urls.find((url) => url.startsWith('http:') && !isLoopback(new URL(url).hostname));
-  if (open === undefined || server.plaintext) return;
+export function checkServerUrls(config: Pick<AgentConfig, 'server' | 'herd'>): void {
+  const open = serverUrlsOf(config).find((url) => url.startsWith('http:') && !isLoopback(new URL(url).hostname));
+  if (open === undefined || config.server.plaintext) return;
   throw new DroverError({
     code: 'PLAINTEXT_REFUSED',
     advice: 'fix-input',

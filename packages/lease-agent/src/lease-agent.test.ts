@@ -419,6 +419,16 @@ describe('stopping', () => {
     expect(outputOf(await server.ended(offer('again')))).toBe('again');
   });
 
+  test('one that was never started stops as often as it is asked, and leaves its folder', async () => {
+    const make = () => createLeaseAgent({ stateDir, leasesMax: 1 }, { client: server.client(), handlers: [echoHandler()] });
+    const agent = make();
+    const { agentId } = agent;
+    expect([await agent.drain(), await agent.stop({ how: 'cancel' }), await agent.done]).toEqual(Array(3).fill('drained'));
+    const next = make();
+    agents.push(next);
+    expect(next.agentId).toBe(agentId);
+  });
+
   test('says to who uses the machine beside it whether it takes work, when that changes', async () => {
     const { agent, events } = await startAgent([echoHandler()]);
     const told = () => events.filter((event) => event.type === 'condition-changed').map(({ condition }) => condition);

@@ -157,6 +157,7 @@ class MachineAgent implements LeaseAgent {
   }
 
   async stop({ how }: { readonly how: 'drain' | 'cancel' }): Promise<ExitReason> {
+    if (this.#exit) return this.done;
     if (!this.#starting) {
       this.#dir?.release();
       this.#starting = Promise.reject(

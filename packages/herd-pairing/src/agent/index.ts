@@ -1,6 +1,7 @@
 export { parseNetworks, type AddressNetworks } from './address-networks.ts';
 export { createHerdAudit, type HerdAudit } from './herd-audit.ts';
 export {
+  herdClientPrefix,
   HerdClients,
   type HerdClient,
   type HerdClientsDeps,
