@@ -34,10 +34,7 @@ export interface CareDeps {
  * it, and removes what nobody needs, until disposed of. Resolves after the first look, so that the agent starts in the right
  * condition.
  */
-export async function careForMachine(
-  config: AgentConfig,
-  { agent, herd, logger }: CareDeps,
-): Promise<AsyncDisposable> {
+export async function careForMachine(config: AgentConfig, { agent, herd, logger }: CareDeps): Promise<AsyncDisposable> {
   await using parts = new AsyncDisposableStack();
   const windows = config.busy.windows.map(parseBusyWindow);
   const state = resolve(config.state.dir);

@@ -29,7 +29,12 @@ export function herdConfig() {
         .default(false)
         .describe('Take jobs straight from clients on the LAN that this agent has let in.'),
       host: z.string().optional().describe('Address of the herd services; absent means every address of the machine.'),
-      port: z.int().min(0).max(65_535).default(7614).describe('TCP port of the herd services, and UDP port of discovery.'),
+      port: z
+        .int()
+        .min(0)
+        .max(65_535)
+        .default(7614)
+        .describe('TCP port of the herd services, and UDP port of discovery.'),
       discovery: z.boolean().default(true).describe('Answer clients that look for agents.'),
       slots: z
         .int()

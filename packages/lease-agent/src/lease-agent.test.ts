@@ -420,10 +420,13 @@ describe('stopping', () => {
   });
 
   test('one that was never started stops as often as it is asked, and leaves its folder', async () => {
-    const make = () => createLeaseAgent({ stateDir, leasesMax: 1 }, { client: server.client(), handlers: [echoHandler()] });
+    const make = () =>
+      createLeaseAgent({ stateDir, leasesMax: 1 }, { client: server.client(), handlers: [echoHandler()] });
     const agent = make();
     const { agentId } = agent;
-    expect([await agent.drain(), await agent.stop({ how: 'cancel' }), await agent.done]).toEqual(Array(3).fill('drained'));
+    expect([await agent.drain(), await agent.stop({ how: 'cancel' }), await agent.done]).toEqual(
+      Array(3).fill('drained'),
+    );
     const next = make();
     agents.push(next);
     expect(next.agentId).toBe(agentId);

@@ -139,7 +139,10 @@ export async function startHerd(config: AgentConfig, { agent, facts, logger }: A
   const described = { agentId, name, version, pools: config.agent.pools, port: host.address.port };
   const responder = parts.use(
     createDiscoveryResponder(
-      { port: herd.port === 0 ? host.address.port : herd.port, ...(herd.host === undefined ? {} : { hosts: [herd.host] }) },
+      {
+        port: herd.port === 0 ? host.address.port : herd.port,
+        ...(herd.host === undefined ? {} : { hosts: [herd.host] }),
+      },
       {
         signer: identity,
         describe: () =>
