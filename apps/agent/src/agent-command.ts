@@ -83,7 +83,11 @@ export function createAgentCommand(extend?: (container: DependencyContainer) => 
       told.ready('waiting to be approved');
       // A machine that never was an agent has nothing to take up, and may wait long for somebody to approve it.
       await Promise.race([identity.enrolled(), aborted(stop.drain)]);
-      if (stop.drain.aborted) return;
+      if (stop.drain.aborted) {
+        // Jobs of the herd may run all the same.
+        await herd?.drain(stop.cancel).catch(() => undefined);
+        return;
+      }
     }
     if (servers.length > 0) await agent.start();
     told.ready(servers.length > 0 ? 'without a session yet' : 'open to the herd');
