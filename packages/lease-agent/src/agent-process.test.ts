@@ -178,6 +178,23 @@ describe('an attempt that ends the process of its agent', () => {
     expect((await server.ended(other)).kind).toBe('reported');
   });
 
+  test('ends in time on SIGTERM when the network is gone first; what is not told then, the next process tells', async () => {
+    const first = startAgent({ RESUMABLE: '1' });
+    const other = await hangingAttempt();
+    const attempt = await goingDown();
+    const exited = once(first, 'exit');
+    first.removeAllListeners('message');
+    first.kill('SIGTERM');
+    expect(await exited).toEqual([5, null]);
+    expect([attempt.ending, other.ending]).toEqual([undefined, undefined]);
+    server.breakSession();
+    startAgent({ RESUMABLE: '1' });
+    const [resumed, told] = [await server.ended(attempt), await server.ended(other)];
+    expect(resumed).toMatchObject({ kind: 'reported', report: { outcome: Outcome.COMPLETED } });
+    expect(told).toMatchObject({ kind: 'reported', report: { reason: { code: 'STOPPED' } } });
+    expect(starts().filter((line) => line.endsWith(other.leaseId))).toEqual([`run ${other.leaseId}`]);
+  });
+
   test('hands over: the process ends by itself and the next one resumes it', async () => {
     const first = startAgent({ RESUMABLE: '1' });
     const exited = once(first, 'exit');

@@ -50,6 +50,8 @@ interface HeldAttempt {
   cancelCode: string;
   /** Its handler has said that the agent goes down. */
   goingDown: boolean;
+  /** Its handler has returned, or was given up. */
+  hasEnded: boolean;
   /** The handler has been started and has not returned. */
   busy: boolean;
   forgotten: boolean;
@@ -113,7 +115,7 @@ export class HeldAttempts {
   /** Settled ones whose folder is still there: a handler that was abandoned may use it. */
   readonly #leaving = new Set<HeldAttempt>();
   #running = 0;
-  #idle: (() => void)[] = [];
+  #waiters: { readonly isOver: () => boolean; readonly resolve: () => void }[] = [];
 
   constructor(deps: HeldAttemptsDeps) {
     this.#deps = deps;
@@ -250,9 +252,9 @@ export class HeldAttempts {
     return this.#held.get(name)?.work?.handler.type.name;
   }
 
-  /** How many handlers run. */
-  get running(): number {
-    return this.#running;
+  /** An attempt runs that takes the agent down. */
+  get goesDown(): boolean {
+    return this.#goingDown().length > 0;
   }
 
   /** The server has persisted that the agent goes down because of the attempt. */
@@ -265,6 +267,7 @@ export class HeldAttempts {
     for (const one of this.#held.values()) {
       if (!one.goingDown || !one.running?.leave('the agent goes down, as the attempt has said')) continue;
       void one.logs?.abandon();
+      one.hasEnded = true;
       this.#count(-1);
     }
   }
@@ -278,8 +281,21 @@ export class HeldAttempts {
   }
 
   /** Resolves when no handler runs, an abandoned one not counted. */
-  async idle(): Promise<void> {
-    if (this.#running > 0) await new Promise<void>((resolve) => this.#idle.push(resolve));
+  idle(): Promise<void> {
+    return this.#when(() => this.#running === 0);
+  }
+
+  /** Resolves when none runs but those that take the agent down. */
+  idleButGoingDown(): Promise<void> {
+    return this.#when(() => this.#running <= this.#goingDown().length);
+  }
+
+  async #when(isOver: () => boolean): Promise<void> {
+    if (!isOver()) await new Promise<void>((resolve) => this.#waiters.push({ isOver, resolve }));
+  }
+
+  #goingDown(): HeldAttempt[] {
+    return [...this.#held.values()].filter((one) => one.goingDown && one.running !== undefined && !one.hasEnded);
   }
 
   #read(entry: ServerLease): ReturnType<typeof readWork> {
@@ -395,6 +411,7 @@ export class HeldAttempts {
         onHandOver: this.#deps.handOver,
         connected: this.#deps.connected,
         onEnded: (report) => {
+          one.hasEnded = true;
           this.#count(-1);
           this.#ended(one, report);
         },
@@ -465,8 +482,11 @@ export class HeldAttempts {
 
   #count(by: 1 | -1): void {
     this.#running += by;
-    if (this.#running > 0) return;
-    for (const resolve of this.#idle.splice(0)) resolve();
+    if (by > 0) return;
+    for (const waiter of this.#waiters.splice(0)) {
+      if (waiter.isOver()) waiter.resolve();
+      else this.#waiters.push(waiter);
+    }
   }
 }
 
@@ -489,6 +509,7 @@ function held(key: AttemptKey, entry: ServerLease | undefined, proven: ProvenAtt
     cancelMessage: '',
     cancelCode: '',
     goingDown: false,
+    hasEnded: false,
     busy: false,
     forgotten: false,
   };

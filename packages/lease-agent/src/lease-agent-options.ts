@@ -47,7 +47,10 @@ export interface LeaseAgentTiming {
   readonly backoffMaxMs: number;
   /** How often progress is told at the most. Default 250. */
   readonly progressMs: number;
-  /** How long `stop({ how: 'cancel' })` waits for the server after the last handler has returned. Default 10 s. */
+  /**
+   * How long `stop({ how: 'cancel' })`, and a stop while a handler has said that the agent goes down, waits for the server after
+   * the last other handler has returned. Default 10 s.
+   */
   readonly settleMs: number;
   /** How long the end of a log waits for a server that takes nothing of it. Default 30 s. */
   readonly logStallMs: number;

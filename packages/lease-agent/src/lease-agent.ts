@@ -106,6 +106,7 @@ class MachineAgent implements LeaseAgent {
   #settleTimer: ScheduledCall | undefined;
   #exit: ExitReason | undefined;
   #condition: LeaseAgentStatus['condition'] = 'ready';
+  #isGoingDownBounded = false;
   /** A handler wants this process to end. */
   #handsOver = false;
   readonly #connected = Promise.withResolvers<void>();
@@ -171,7 +172,7 @@ class MachineAgent implements LeaseAgent {
     if (this.#exit || !this.#parts) return this.done;
     this.#post({ type: 'stop-wished', how });
     this.#tellSoon();
-    if (how === 'cancel') void this.#settleWithin(this.#timing.settleMs);
+    if (how === 'cancel') void this.#settleWithin(this.#parts.held.idle());
     return this.done;
   }
 
@@ -411,6 +412,7 @@ class MachineAgent implements LeaseAgent {
         }
       }
       this.#parts!.held.keepOnly(this.#state.holdings);
+      this.#boundGoingDown();
       this.#parts!.voice.flush();
       this.#tellCondition();
       this.#armTimer();
@@ -513,10 +515,22 @@ class MachineAgent implements LeaseAgent {
     this.#tellSoon();
   }
 
-  async #settleWithin(settleMs: number): Promise<void> {
-    await this.#parts!.held.idle();
+  /** The network may be gone before the machine is: ends of other attempts, which are on disk, are then told by the next process. */
+  #boundGoingDown(): void {
+    const { held } = this.#parts!;
+    if (this.#isGoingDownBounded || this.#state.stopping === 'no' || !held.goesDown) return;
+    this.#isGoingDownBounded = true;
+    void this.#settleWithin(held.idleButGoingDown());
+  }
+
+  /** Ends the agent some time after its handlers have returned, whatever the server has heard. */
+  async #settleWithin(idle: Promise<void>): Promise<void> {
+    await idle;
     if (this.#exit || this.#settleTimer) return;
-    this.#settleTimer = this.#clock.schedule(settleMs, () => void this.#finish('unsettled'));
+    this.#settleTimer = this.#clock.schedule(this.#timing.settleMs, () => {
+      const reason = this.#handsOver ? 'handing-over' : 'going-down';
+      void this.#finish(this.#parts!.held.goesDown ? reason : 'unsettled');
+    });
   }
 
   async #finish(reason: ExitReason): Promise<void> {
