@@ -6,6 +6,7 @@ import { ManualClock } from '@drover/lease-kit/testing';
 import { createMemoryStore, type AccessStore, type DroverStore } from '@drover/lease-store';
 import { droverErrorFromConnect } from '@drover/rpc-errors';
 import { createRpcHost } from '@drover/rpc-host';
+import { ByteStream } from '@drover/standard-protocols';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createAccessGate } from './access-gate.ts';
 import { registerAccessService } from './access-service.ts';
@@ -24,6 +25,7 @@ let store: DroverStore;
 /** How often the store was asked for a token. */
 let lookups: number;
 let handlersEnded: number;
+let bytesTaken: number;
 let url: string;
 
 beforeEach(async () => {
@@ -31,6 +33,7 @@ beforeEach(async () => {
   clock = new ManualClock(Date.UTC(2026, 0));
   lookups = 0;
   handlersEnded = 0;
+  bytesTaken = 0;
   store = parts.use(createMemoryStore({ clock }));
   url = await serve(store);
 });
@@ -80,6 +83,16 @@ async function serve(shared: DroverStore): Promise<string> {
             handlersEnded += 1;
           },
         });
+        router.service(ByteStream, {
+          async write(requests) {
+            try {
+              for await (const { data } of requests) bytesTaken += data.byteLength;
+            } finally {
+              handlersEnded += 1;
+            }
+            return { committedSize: BigInt(bytesTaken) };
+          },
+        });
       },
     },
   );
@@ -101,13 +114,30 @@ function clientsOf(token: string | undefined, baseUrl = url) {
       },
     ],
   });
-  return { jobs: createClient(JobService, transport), access: createClient(AccessService, transport) };
+  return {
+    jobs: createClient(JobService, transport),
+    access: createClient(AccessService, transport),
+    bytes: createClient(ByteStream, transport),
+  };
 }
 
 async function newToken(changes: object = {}): Promise<{ tokenId: string; secret: string }> {
   const request = { user: 'ci', role: Role.SUBMITTER, ...changes };
   const { token, secret } = await clientsOf('first').access.createToken(request);
   return { tokenId: token!.tokenId, secret };
+}
+
+/** A write that has sent one byte, and another one when `more` resolves. */
+async function writing(token: string, more: Promise<void>, baseUrl = url) {
+  async function* requests() {
+    yield { data: Uint8Array.of(1) };
+    await more;
+    yield { data: Uint8Array.of(2), finishWrite: true };
+  }
+  const answer = clientsOf(token, baseUrl).bytes.write(requests());
+  answer.catch(() => undefined);
+  await expect.poll(() => bytesTaken).toBeGreaterThan(0);
+  return { answer };
 }
 
 const failureOf = (call: Promise<unknown>) => call.then(() => undefined, droverErrorFromConnect);
@@ -150,6 +180,30 @@ describe('a token', () => {
     clock.advance(60_000);
     expect(await watching).toMatchObject({ code: 'TOKEN_EXPIRED' });
     expect(await get(secret)).toMatchObject({ code: 'TOKEN_EXPIRED', advice: 'denied' });
+  });
+});
+
+describe('what a caller sends piece by piece', () => {
+  test('ends when the token is revoked on another server', async () => {
+    const { tokenId, secret } = await newToken();
+    const never = Promise.withResolvers<void>();
+    const { answer } = await writing(secret, never.promise, await serve(store));
+    await clientsOf('first').access.revokeToken({ tokenId });
+    expect(await failureOf(answer)).toMatchObject({ code: 'TOKEN_REVOKED', advice: 'denied' });
+    await expect.poll(() => handlersEnded).toBe(1);
+    never.resolve();
+  });
+
+  test('ends when the token expires, and is taken whole before', async () => {
+    const { secret } = await newToken({ lifetime: { seconds: 60n } });
+    const whole = await writing(secret, Promise.resolve());
+    expect(await whole.answer).toMatchObject({ committedSize: 2n });
+    bytesTaken = 0;
+    const never = Promise.withResolvers<void>();
+    const { answer } = await writing(secret, never.promise);
+    clock.advance(60_000);
+    expect(await failureOf(answer)).toMatchObject({ code: 'TOKEN_EXPIRED' });
+    never.resolve();
   });
 });
 

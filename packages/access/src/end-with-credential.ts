@@ -6,9 +6,20 @@ import { callerKey, type Caller } from './caller.ts';
 /** Longest wait of a timer. */
 const timerMsMax = 2 ** 31 - 1;
 
-/** A server interceptor that ends calls which are open when their caller's credential is revoked or expires. */
+/**
+ * A server interceptor that ends calls which are open when their caller's credential is revoked or expires: streams of answers,
+ * and what a caller sends piece by piece for one answer.
+ */
 export function endWithCredential({ clock = systemClock }: { readonly clock?: Clock } = {}): Interceptor {
   return (next) => async (request) => {
+    if (request.stream && request.method.methodKind === 'client_streaming') {
+      const caller = request.contextValues.get(callerKey);
+      const { ended } = caller;
+      if (ended === undefined && caller.expiresAtMs === undefined) return next(request);
+      const { message } = request;
+      const messages = { [Symbol.asyncIterator]: () => new EndingIterator(message, caller, ended, clock) };
+      return next({ ...request, message: messages as typeof message });
+    }
     const response = await next(request);
     if (!response.stream) return response;
     const caller = request.contextValues.get(callerKey);
