@@ -1,3 +1,4 @@
+import { rolloutGroup } from '@drover/agent-rollouts';
 import { principalName } from '@drover/lease-kit';
 import {
   auditedRollout,
@@ -46,6 +47,7 @@ export class RolloutRecords {
   readonly #count: Statement;
   readonly #put: Statement;
   readonly #update: Statement;
+  readonly #stop: Statement;
 
   constructor(s: string, audit: AuditLines) {
     this.#audit = audit;
@@ -72,6 +74,15 @@ export class RolloutRecords {
               ring_done_at = case when $5::boolean then coalesce(ring_done_at, now()) end, reason = $6::jsonb
         where channel = $1 returning ${columns}`,
     );
+    // In the order in which everybody locks tasks. One that is being bound is waited for, and is then carried by its lease.
+    this.#stop = statement(
+      'rollout_stop',
+      `with t as materialized (
+         select source, agent_id from ${s}.agent_tasks
+          where group_name = $1 and wanted and lease_id is null order by source, agent_id for update)
+       update ${s}.agent_tasks a set wanted = false, draining_until = null, revision = nextval('${s}.agent_task_seq')
+         from t where a.source = t.source and a.agent_id = t.agent_id`,
+    );
   }
 
   /** In a transaction. */
@@ -92,6 +103,7 @@ export class RolloutRecords {
       previous === undefined ? null : JSON.stringify(previous),
     ]);
     const record = recordOf(row!);
+    if (before !== undefined) await session.run(this.#stop, [rolloutGroup(before.rolloutId)]);
     await this.#note(session, context, before, record);
     return record;
   }
@@ -125,6 +137,9 @@ export class RolloutRecords {
       reasonText,
     ]);
     const record = recordOf(changed!);
+    if (state === 'halted' || rolloutId !== before.rolloutId) {
+      await session.run(this.#stop, [rolloutGroup(before.rolloutId)]);
+    }
     await this.#note(session, context, before, record);
     return record;
   }

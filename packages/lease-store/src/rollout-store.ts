@@ -48,7 +48,8 @@ export interface RolloutStore {
     context: StoreContext,
   ): Promise<readonly RolloutRecord[]>;
   /**
-   * Changes a roll-out that is still at `revision`. Throws `ROLLOUT_NOT_FOUND`, `ROLLOUT_CHANGED` (somebody else was faster:
+   * Changes a roll-out that is still at `revision`. A halt takes back, in the same transaction, what its group wants of agents and
+   * no lease carries yet, so that nothing of it is bound afterwards; starting another one does the same. Throws `ROLLOUT_NOT_FOUND`, `ROLLOUT_CHANGED` (somebody else was faster:
    * read it again), and `ROLLOUT_STATE` for a change that its state does not have.
    */
   changeRollout(

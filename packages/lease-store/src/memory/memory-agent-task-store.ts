@@ -105,6 +105,14 @@ class MemoryAgentTasks {
 
   constructor(data: MemoryData) {
     this.#data = data;
+    data.onGroupStopped.push((name) => {
+      for (const task of this.#tasks.values()) {
+        if (task.group?.name !== name || !task.wanted || task.lease) continue;
+        task.wanted = false;
+        task.drainingUntilMs = 0;
+        task.revision = data.nextSeq();
+      }
+    });
     data.onAgentForgotten.push((agentId) => {
       for (const [name, task] of this.#tasks) if (task.agentId === agentId) this.#tasks.delete(name);
     });

@@ -119,6 +119,8 @@ export class MemoryData {
   readonly health = new Map<string, AgentHealthRecord>();
   /** Told of agents that are forgotten. */
   readonly onAgentForgotten: ((agentId: string) => void)[] = [];
+  /** Called with the name of a group of agent tasks of which nothing further is to be bound. */
+  readonly onGroupStopped: ((name: string) => void)[] = [];
   /** Not below the epoch of any agent that was removed. */
   epochFloor = 0;
   readonly servers = new Map<string, { beatAtMs: number; leftAtMs: number | undefined }>();

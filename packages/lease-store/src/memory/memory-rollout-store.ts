@@ -1,3 +1,4 @@
+import { rolloutGroup } from '@drover/agent-rollouts';
 import { principalName } from '@drover/lease-kit';
 import { checkPage } from '../check-fleet-input.ts';
 import {
@@ -24,6 +25,10 @@ export function memoryRolloutStore(data: MemoryData, audit: MemoryAudit): Rollou
     const { ringDoneAtMs, ...record } = kept;
     return ringDoneAtMs === undefined ? record : { ...record, ringDoneForMs: data.clock.wallMs() - ringDoneAtMs };
   };
+  /** Takes back what has not begun. */
+  const stop = ({ rolloutId }: RolloutRecord): void => {
+    for (const listener of data.onGroupStopped) listener(rolloutGroup(rolloutId));
+  };
   return {
     startRollout: async (draft, context) => {
       data.enter(context);
@@ -40,6 +45,7 @@ export function memoryRolloutStore(data: MemoryData, audit: MemoryAudit): Rollou
         startedBy: principalName(context.principal),
         startedAtMs: data.clock.wallMs(),
       });
+      if (before !== undefined) stop(before);
       const record = shown(rollouts.get(draft.channel))!;
       audit.write(context, {
         subject: `channel:${draft.channel}`,
@@ -76,6 +82,7 @@ export function memoryRolloutStore(data: MemoryData, audit: MemoryAudit): Rollou
         ...(ringDone ? { ringDoneAtMs: ringDoneAtMs ?? data.clock.wallMs() } : {}),
       });
       const record = shown(rollouts.get(channel))!;
+      if (record.state === 'halted' || record.rolloutId !== before.rolloutId) stop(before);
       audit.write(context, {
         subject: `channel:${channel}`,
         before: auditedRollout(before)!,

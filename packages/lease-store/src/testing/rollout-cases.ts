@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
+import { rolloutGroup } from '@drover/agent-rollouts';
 import type { RolloutDraft } from '../rollout-store.ts';
 import type { StoreCase } from './compliance-case.ts';
-import { rejectsWith, sampleContext as context } from './store-samples.ts';
+import { rejectsWith, sampleContext as context, sampleDraft, samplePayload, sampleSession } from './store-samples.ts';
 
 const ids = ['11111111-1111-4111-8111-111111111111', '22222222-2222-4222-8222-222222222222'] as const;
 const draft: RolloutDraft = {
@@ -36,6 +37,40 @@ export const rolloutStoreCases: readonly StoreCase[] = [
       const complete = await rollouts.changeRollout('stable', 3, { kind: 'complete' }, context);
       assert.deepEqual([complete.ring, complete.state], [2, 'complete']);
       await rejectsWith(rollouts.changeRollout('stable', 4, { kind: 'next-ring' }, context), 'ROLLOUT_STATE');
+    },
+  },
+  {
+    name: 'binds nothing of a roll-out that is halted, or replaced, though it was looked at before',
+    async run({ store }) {
+      const { rollouts, agentTasks } = store;
+      const session = await sampleSession(store, 'agent-1');
+      const want = async (rolloutId: string) => {
+        const group = { name: rolloutGroup(rolloutId), max: 5 };
+        await agentTasks.want([{ source: 'upgrade', agentId: 'agent-1', payload: samplePayload(1), group }], context);
+        return (await agentTasks.open('upgrade', context))[0]!.revision;
+      };
+      const bind = async (revision: number) => {
+        const entries = [{ session, revision, draft: sampleDraft({ source: 'upgrade' }) }];
+        return (await agentTasks.bind({ source: 'upgrade', entries, drainTtlMs: 1_000 }, context))[0]!.result;
+      };
+      await rollouts.startRollout(draft, context);
+      const looked = await want(ids[0]);
+      const reason = { code: 'BAD', message: 'it is bad' };
+      const other = await rollouts.startRollout({ ...draft, channel: 'canary', rolloutId: ids[1] }, context);
+      await rollouts.changeRollout('canary', other.revision, { kind: 'halt', reason }, context);
+      assert.equal((await agentTasks.open('upgrade', context)).length, 1);
+      await rollouts.changeRollout('stable', 1, { kind: 'halt', reason }, context);
+      assert.equal(await bind(looked), 'changed');
+      assert.deepEqual(await agentTasks.open('upgrade', context), []);
+
+      const again = await want(ids[0]);
+      await rollouts.startRollout({ ...draft, rolloutId: '33333333-3333-4333-8333-333333333333' }, context);
+      assert.equal(await bind(again), 'changed');
+      // What a lease carries goes on to its end.
+      assert.equal(await bind(await want('33333333-3333-4333-8333-333333333333')), 'bound');
+      const { revision } = (await rollouts.rollout('stable', context))!;
+      await rollouts.changeRollout('stable', revision, { kind: 'halt', reason }, context);
+      assert.equal((await agentTasks.list({ limit: 1 }, context))[0]!.state, 'carried');
     },
   },
   {
