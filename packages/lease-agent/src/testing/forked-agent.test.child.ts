@@ -45,7 +45,12 @@ const handler: LeaseHandler<typeof StringValueSchema, typeof StringValueSchema> 
 };
 
 const agent = createLeaseAgent(
-  { stateDir: STATE_DIR!, agentId: 'agent-1', leasesMax: 64, timing: { backoffMinMs: 5, backoffMaxMs: 50, settleMs: 200 } },
+  {
+    stateDir: STATE_DIR!,
+    agentId: 'agent-1',
+    leasesMax: 64,
+    timing: { backoffMinMs: 5, backoffMaxMs: 50, settleMs: 200 },
+  },
   { client: createIpcLeaseClient(), handlers: [handler as unknown as LeaseHandler] },
 );
 process.on('SIGTERM', () => void agent.drain());
