@@ -87,7 +87,7 @@ export function addServiceCommands(agent: Command): void {
         const manager = managerOf(options);
         const before = await manager.status(options.name, signal);
         if (before.pid !== undefined && options.json !== true) {
-          say(`stopping ${options.name}: what runs may end first; a second Ctrl-C leaves it stopping`);
+          say(`stopping ${options.name}: what runs may end first; Ctrl-C leaves it stopping`);
         }
         const { done } = await manager.uninstall(options.name, signal);
         const kept = keptLines(before, scopeOf(options));

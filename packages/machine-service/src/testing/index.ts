@@ -1,0 +1,1 @@
+export { createFakeSystemd, type FakeSystemd, type FakeSystemdState, type FakeUnit } from './fake-systemd.ts';
