@@ -78,8 +78,9 @@ function herdService({
       };
     },
 
-    cancelJob({ jobId }, context) {
-      runner.find(jobId, { principal: principalOf(context), signal: context.signal }).cancel();
+    cancelJob({ jobId, tasks }, context) {
+      const job = runner.find(jobId, { principal: principalOf(context), signal: context.signal });
+      job.cancel(tasks.length === 0 ? undefined : tasks);
       return {};
     },
   };

@@ -1,0 +1,44 @@
+import { createRemoteContentStore } from '@drover/content-store-remote';
+import { HerdTrust, herdTrustDir, unpairedTls } from '@drover/herd-pairing/client';
+import type { HerdConnector } from '@drover/herd-protocol';
+import { createHerdConnector, type HerdTlsSource } from '@drover/herd-service/client';
+import { isDroverError } from '@drover/lease-kit';
+import type { CommandContext } from '../command-context.ts';
+
+/** How agents are reached. */
+export interface HerdConnectorsOptions {
+  /** Agents that this user is not paired with are reached too, and may be anybody. */
+  readonly unpaired: boolean;
+  readonly lostAfterMs?: number | undefined;
+}
+
+/** Knows the certificates of this user's pairings. */
+export function herdTls({ unpaired }: HerdConnectorsOptions, context: CommandContext): HerdTlsSource {
+  const trust = new HerdTrust(herdTrustDir(context.env));
+  return {
+    async tlsFor(agent, signal) {
+      try {
+        const { agentId: _, ...tls } = await trust.tlsFor(agent, signal);
+        return tls;
+      } catch (error) {
+        if (!unpaired || !isDroverError(error, 'NOT_PAIRED')) throw error;
+        const { agentId: _, ...tls } = unpairedTls;
+        return tls;
+      }
+    },
+  };
+}
+
+/** The connectors of `drover herd run`, one for each protocol. */
+export function herdConnectors(options: HerdConnectorsOptions, context: CommandContext): HerdConnector[] {
+  return [
+    createHerdConnector(
+      { lostAfterMs: options.lostAfterMs },
+      {
+        trust: herdTls(options, context),
+        // On a LAN, compressing costs more time than it saves.
+        contentOver: (transport) => createRemoteContentStore({ compression: 'never' }, { transport }),
+      },
+    ),
+  ];
+}
