@@ -40,8 +40,10 @@ export function addHerdRunCommands(herd: Command, context: CommandContext): void
     .option('--into <folder>', 'where outputs go', '.')
     .option('--dry-run', 'say what would be sent and run, and where; ask agents for nothing')
     .addOption(
-      new Option('--lost-after <duration>', 'an agent that is away for so long is lost (default: as the agent says)')
-        .argParser(durationOption('--lost-after', 100)),
+      new Option(
+        '--lost-after <duration>',
+        'an agent that is away for so long is lost (default: as the agent says)',
+      ).argParser(durationOption('--lost-after', 100)),
     )
     .action(async (file: string, options: RunOptions) => {
       const choice = choiceFrom(options);
@@ -137,7 +139,11 @@ function withAgents(command: Command): Command {
   return withHerdFinders(command)
     .option('--on <agent...>', 'on these: names, first letters of ids, or hosts as HOST or HOST:PORT')
     .option('--all', 'on all that you are paired with and that take jobs')
-    .option('--best <count>', 'on so many with the most free slots, then the lowest load', countOption('--best', 1, 10_000))
+    .option(
+      '--best <count>',
+      'on so many with the most free slots, then the lowest load',
+      countOption('--best', 1, 10_000),
+    )
     .option('--unpaired', 'also on agents that let anybody in; whoever answers in their place would get your files')
     .addOption(
       new Option('--timeout <duration>', 'how long agents are looked for')
@@ -163,7 +169,11 @@ interface JobRow {
   readonly job: HerdJobSummary;
 }
 
-async function jobsOn(agents: readonly FoundAgent[], options: AgentOptions, context: CommandContext): Promise<JobRow[]> {
+async function jobsOn(
+  agents: readonly FoundAgent[],
+  options: AgentOptions,
+  context: CommandContext,
+): Promise<JobRow[]> {
   const rows = await Promise.all(
     agents
       .filter(({ protocol }) => protocol === 'drover')
@@ -213,7 +223,8 @@ function planText(job: HerdJob, agents: readonly FoundAgent[]): string {
     ...items.slice(0, listedMax).map((item) => `  ${printable(line(item))}`),
     ...(items.length > listedMax ? [`  and ${items.length - listedMax} more`] : []),
   ];
-  const slots = ({ total, free }: FoundAgent['slots']): string => (total === 0 ? '' : `, ${free} of ${total} slots free`);
+  const slots = ({ total, free }: FoundAgent['slots']): string =>
+    total === 0 ? '' : `, ${free} of ${total} slots free`;
   return [
     `job ${printable(job.name)}: ${job.tasks.length} tasks`,
     ...list(job.tasks, ({ name, exe, arguments: args }) => `${name}: ${[exe, ...args].join(' ')}`),
