@@ -1,7 +1,13 @@
 import { createClient } from '@connectrpc/connect';
 import { createAgentTransport } from '@drover/herd-pairing/client';
 import { HerdService, type FoundAgent, type HerdJobSummary } from '@drover/herd-protocol';
-import { herdJobFileJsonSchema, type HerdJob } from '@drover/herd-service/client';
+import {
+  FileDigests,
+  herdJobFileJsonSchema,
+  readHerdJobFile,
+  runHerdJob,
+  type HerdJob,
+} from '@drover/herd-service/client';
 import { DroverError, messageOf } from '@drover/lease-kit';
 import { Option, type Command } from 'commander';
 import { homedir } from 'node:os';
@@ -47,7 +53,6 @@ export function addHerdRunCommands(herd: Command, context: CommandContext): void
     )
     .action(async (file: string, options: RunOptions) => {
       const choice = choiceFrom(options);
-      const { FileDigests, readHerdJobFile, runHerdJob } = await import('@drover/herd-service/client');
       const job = await readHerdJobFile(file, context.signal);
       const agents = await lookForAgents({ ...options, choice, timeoutMs: options.timeout }, context);
       if (options.dryRun === true) {
