@@ -25,7 +25,7 @@ import {
 } from './discovery-wire.ts';
 import { fitAnnouncement } from './fit-announcement.ts';
 import { GroupMembership } from './group-membership.ts';
-import { interfaceAddresses, type InterfaceAddress } from './link-addresses.ts';
+import { broadcastAddress, interfaceAddresses, type InterfaceAddress } from './link-addresses.ts';
 import { SourceLimiter, type SourceLimits } from './source-limiter.ts';
 import { openUdpSocket } from './udp-socket.ts';
 
@@ -39,7 +39,10 @@ export type AgentDescription = Omit<
 export interface DiscoveryResponderOptions {
   /** UDP port. Default {@link discoveryPortDefault}. Several agents of one machine may share it: groups reach all of them. */
   readonly port?: number | undefined;
-  /** Addresses to listen at. Default `0.0.0.0` and `::`; only those get what is sent to groups. */
+  /**
+   * Addresses to listen at. Default `0.0.0.0` and `::`. One IPv4 address of this machine is found by broadcasts of its network
+   * as well; one of IPv6 only when it is asked itself.
+   */
   readonly hosts?: readonly string[] | undefined;
   readonly limits?: SourceLimits | undefined;
   /** How often interfaces are looked at, for new ones to listen on. Default 10,000 ms. */
@@ -111,6 +114,8 @@ class UdpResponder implements DiscoveryResponder {
   readonly #counts = Object.fromEntries(results.map((name) => [name, 0])) as Record<RequestResult, number>;
   readonly #waiting = new Set<ScheduledCall>();
   #sockets: readonly Socket[] = [];
+  /** Those that take broadcasts for a socket that is bound to one address. */
+  #ears: readonly Socket[] = [];
   #membership: GroupMembership | undefined;
   #interfaces: readonly InterfaceAddress[] = [];
   #check: ScheduledCall | undefined;
@@ -148,8 +153,9 @@ class UdpResponder implements DiscoveryResponder {
     this.#check?.cancel();
     for (const reply of this.#waiting) reply.cancel();
     this.#waiting.clear();
-    const sockets = this.#sockets;
+    const sockets = [...this.#sockets, ...this.#ears];
     this.#sockets = [];
+    this.#ears = [];
     this.#membership = undefined;
     await Promise.all(sockets.map((socket) => new Promise<void>((resolve) => socket.close(() => resolve()))));
   }
@@ -179,12 +185,31 @@ class UdpResponder implements DiscoveryResponder {
       // A later error of a socket concerns one datagram: the next may well arrive.
       socket.on('error', (error) => this.#logger.warn({ err: error }, 'the discovery socket reports an error'));
     }
+    this.#ears = await this.#openEars(sockets);
     const onAnyAddress = sockets.find((socket) => socket.address().address === '::');
     if (onAnyAddress !== undefined) {
       this.#membership = new GroupMembership(onAnyAddress, discoveryGroup, this.#logger);
     }
     this.#lookAtInterfaces();
     this.#logger.info({ listening: this.listening, group: discoveryGroup }, 'the agent can be found');
+  }
+
+  /** A socket that is bound to one address gets no broadcasts, but for platforms where it does, which refuse these. */
+  async #openEars(sockets: readonly Socket[]): Promise<readonly Socket[]> {
+    const interfaces = (this.#deps.interfaces ?? interfaceAddresses)();
+    const ears = await Promise.all(
+      sockets.map(async (socket) => {
+        const { address, port } = socket.address();
+        const own = interfaces.find((one) => one.address === address);
+        const host = own && broadcastAddress(own);
+        if (host === undefined) return [];
+        const ear = await openUdpSocket({ host, port, shared: true }).catch(() => undefined);
+        ear?.on('message', (datagram, from) => this.#receive(socket, datagram, from));
+        ear?.on('error', (error) => this.#logger.warn({ err: error }, 'the discovery socket reports an error'));
+        return ear === undefined ? [] : [ear];
+      }),
+    );
+    return ears.flat();
   }
 
   #lookAtInterfaces(): void {

@@ -101,6 +101,15 @@ describe('on the loopback interface', () => {
     expect(found).toHaveLength(2);
   });
 
+  test('an agent that listens at one address is found by the broadcast of its network', async () => {
+    const { port } = await agent('agent-1', { port: 0, hosts: ['127.0.0.1'] });
+    const other = await agent('agent-2', { port, hosts: ['127.0.0.1'] });
+    expect(other.listening).toHaveLength(1);
+    // One datagram to the address itself would reach one of the two alone.
+    const found = await all(createLanFinder({ port, interfaces: ['lo'] }), 300);
+    expect(found.map(({ agentId }) => agentId).sort()).toEqual(['agent-1', 'agent-2']);
+  });
+
   test('an interface that is not there is an error that names it', async () => {
     await expect(all(createLanFinder({ interfaces: ['nowhere0'] }))).rejects.toMatchObject({
       code: 'NO_INTERFACE',
