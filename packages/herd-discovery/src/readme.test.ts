@@ -7,5 +7,5 @@ test('the sample of the README runs as it stands', () => {
   const readme = readFileSync(new URL('README.md', packageDir), 'utf8');
   const sample = /```ts\n(.*?)```/s.exec(readme)?.[1] ?? '';
   const args = ['--conditions=@drover/source', '--no-warnings', '--input-type=module-typescript', '-e', sample];
-  expect(execFileSync(process.execPath, args, { cwd: packageDir, encoding: 'utf8' })).toBe('1\n');
+  expect(execFileSync(process.execPath, args, { cwd: packageDir, encoding: 'utf8' })).toBe('build-7 7 127.0.0.1\n');
 });
