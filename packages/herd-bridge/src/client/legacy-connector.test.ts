@@ -68,6 +68,7 @@ async function startAgent(
 const task = (name: string, pipe: string | undefined = name, more: object = {}) => ({
   name,
   exe: 'bin/run',
+  workingFolder: 'bin',
   ...(pipe !== undefined && { pipe: { name: pipe } }),
   ...more,
 });
@@ -278,7 +279,7 @@ test('tasks without a pipe: their ends are told when they all ended alike', asyn
   });
   const said = await driveJob(
     call,
-    ['a', 'b', 'c', 'd'].map((name) => ({ name, exe: 'bin/run' })),
+    ['a', 'b', 'c', 'd'].map((name) => ({ name, exe: 'bin/run', workingFolder: 'bin' })),
   );
   expect(said.filter((text) => text.startsWith('ended'))).toEqual([
     'ended a SUCCEEDED',
@@ -424,7 +425,7 @@ test('an agent without a number of processors gets no work', async () => {
   await expect(link.begin({ jobId }, signal)).rejects.toMatchObject({ code: 'AGENT_WITHOUT_SLOTS' });
 });
 
-test('an abort closes the connection at once', async () => {
+test('a link that is closed closes the connection at once', async () => {
   const { promise: gone, resolve: leave } = Promise.withResolvers<void>();
   const { agent, found } = await startAgent({
     run: async ({ say }) => {
@@ -437,12 +438,14 @@ test('an abort closes the connection at once', async () => {
   const link = cleanUp.use(await connector.connect(found, signal));
   const file = await localFile(folder, 'bin/run', 'x');
   await link.send([file], signal);
-  const controller = new AbortController();
-  const call = await link.begin({ jobId, inputs: [{ path: file.path, digest: file.digest }] }, controller.signal);
+  const beginning = new AbortController();
+  const call = await link.begin({ jobId, inputs: [{ path: file.path, digest: file.digest }] }, beginning.signal);
+  // It has begun: what it was begun with has no part in it any more.
+  beginning.abort();
   const driven = driveJob(call, [task('a')], ({ message }) => {
-    if (message.case === 'item') controller.abort(new Error('enough'));
+    if (message.case === 'item') void link[Symbol.asyncDispose]();
   });
-  await expect(driven).rejects.toThrow('enough');
+  await expect(driven).rejects.toMatchObject({ code: 'LINK_CLOSED' });
   leave();
 });
 

@@ -71,7 +71,7 @@ export function createLegacyConnector(
 const waitsDefault = { connectTimeoutMs: 10_000, silenceNoteMs: 20_000, stopGraceMs: 60_000 };
 const fillMs = 50;
 
-/** An agent that answered. There is no connection but that of a job: the first one would make the agent busy. */
+/** An agent that answered. Disposing closes a job's connection at once, which an agent does not always survive. There is no connection but that of a job: the first one would make the agent busy. */
 class LegacyAgentLink implements HerdAgentLink {
   agent: FoundAgent;
   readonly #options: LegacyConnectorOptions;
@@ -115,7 +115,6 @@ class LegacyAgentLink implements HerdAgentLink {
 
   async begin(init: MessageInitShape<typeof BeginJobSchema>, signal: AbortSignal): Promise<HerdJobCall> {
     const job = create(BeginJobSchema, init);
-    const whole = AbortSignal.any([signal, this.#closed.signal]);
     const names = new WireNames({
       folder: this.#options.folder === 'shared' ? '' : `drover-${job.jobId.replaceAll('-', '').slice(0, 12)}`,
       isWindows: this.agent.architecture.startsWith('win32'),
@@ -136,11 +135,11 @@ class LegacyAgentLink implements HerdAgentLink {
           clock: this.#clock,
           staged: this.#staged,
           inputsOf: (task) => this.#inputs(task.inputs, names),
-          connect: () => this.#connect(whole),
-          signal: whole,
+          connect: () => this.#connect(this.#closed.signal),
+          signal: this.#closed.signal,
         },
       );
-      const { availability } = await this.ask(whole);
+      const { availability } = await this.ask(signal);
       if (availability !== 'available') throw busy(this.agent);
       return call;
     } catch (error) {

@@ -7,8 +7,8 @@ import { WireNames } from './wire-names.ts';
 
 function tagOf(task: Partial<TaskInit>, isWindows = false, folder = ''): string {
   const made = legacyTask(
-    create(HerdTaskSchema, { name: 't', exe: 'bin/run', ...task }),
-    new Set(['bin/run', '.hidden', 'a b', 'c:d']),
+    create(HerdTaskSchema, { name: 't', exe: 'bin/run', workingFolder: 'bin', ...task }),
+    new Set(['bin/run', '.hidden', 'a b', 'c:d', 'tool']),
     new WireNames({ folder, isWindows }),
   );
   return Buffer.from(made.tag).toString('latin1');
@@ -17,9 +17,11 @@ function tagOf(task: Partial<TaskInit>, isWindows = false, folder = ''): string 
 test.each<[string, Partial<TaskInit>, string]>([
   ['an environment', { environment: { A: '1' } }, 'no environment'],
   ['a time limit', { timeout: { seconds: 1n, nanos: 0 } as never }, 'no time limits'],
-  ['a program of the machine', { exe: 'python3' }, 'none of the inputs'],
-  ['an absolute program', { exe: '/bin/sh' }, 'none of the inputs'],
-  ['another working folder', { workingFolder: 'data' }, 'no other working folder'],
+  ['a program of the machine', { exe: 'python3' }, 'none of them'],
+  ['a program of the machine that is an input too', { exe: 'tool' }, 'write "./tool"'],
+  ['an absolute program', { exe: '/bin/sh' }, 'none of them'],
+  ['another working folder', { workingFolder: 'data' }, `runs a program in the program's folder, "bin"`],
+  ["the job's working folder", { workingFolder: '' }, `the working folder is the job's`],
   ['a pipe with a space', { pipe: { name: 'a b' } }, 'is no name for it'],
   ['a pipe in another folder', { pipe: { name: '../x' } }, 'is no name for it'],
   ['a pipe without a name', { pipe: { name: '' } }, 'is no name for it'],
@@ -29,8 +31,8 @@ test.each<[string, Partial<TaskInit>, string]>([
   ['a newline in an argument', { arguments: ['a\nb'] }, 'no escape for'],
   ['what is not ASCII', { arguments: ['ü'] }, 'only ASCII'],
   ['too much', { arguments: ['x'.repeat(8000)] }, 'at most 8000'],
-  ['a hidden program in the shared tree', { exe: '.hidden' }, 'starts with a dot'],
-  ['a program with a space', { exe: 'a b' }, 'space in its name'],
+  ['a hidden program in the shared tree', { exe: './.hidden', workingFolder: '' }, 'starts with a dot'],
+  ['a program with a space', { exe: './a b', workingFolder: '' }, 'space in its name'],
 ])('%s cannot be said', (_, task, message) => {
   expect(() => tagOf(task)).toThrow(
     expect.objectContaining({ code: 'HERD_TASK_INVALID', message: expect.stringContaining(message) as string }),
@@ -38,7 +40,7 @@ test.each<[string, Partial<TaskInit>, string]>([
 });
 
 test('what Windows has not', () => {
-  expect(() => tagOf({ exe: 'c:d' }, true)).toThrow('Windows has no such file names');
+  expect(() => tagOf({ exe: './c:d', workingFolder: '' }, true)).toThrow('Windows has no such file names');
   expect(() => tagOf({ arguments: ['a b'] }, true)).toThrow('no way to quote it');
   expect(() => tagOf({ arguments: [''] }, true)).toThrow('no way to quote it');
 });
@@ -47,7 +49,7 @@ test('what can be said', () => {
   expect(tagOf({ arguments: ['x', '{pipe}'], workingFolder: './bin' })).toBe(
     '<Task Name="t" Exe="bin/run" Arguments="x {pipe}" Pipe=""/>',
   );
-  expect(tagOf({ exe: '.hidden', pipe: { name: 'p' }, arguments: ['{pipe}'] }, false, 'f')).toBe(
+  expect(tagOf({ exe: './.hidden', workingFolder: '', pipe: { name: 'p' }, arguments: ['{pipe}'] }, false, 'f')).toBe(
     '<Task Name="t" Exe="f/.hidden" Arguments="/tmp/p" Pipe="p"/>',
   );
   expect(tagOf({ pipe: { name: 'p' }, arguments: ['-p={pipe}'] }, true)).toBe(

@@ -32,18 +32,21 @@ export function legacyTask(task: HerdTask, inputs: ReadonlySet<string>, names: W
     });
   if (Object.keys(task.environment).length > 0) throw refuse('it has no environment variables');
   if (task.timeout !== undefined) throw refuse('it knows no time limits');
-  if (!inputs.has(task.exe) && !task.inputs.some(({ path }) => path === task.exe)) {
+  const exePath = posix.normalize(task.exe);
+  if (!task.exe.includes('/') || !(inputs.has(exePath) || task.inputs.some(({ path }) => path === exePath))) {
+    const hint = inputs.has(task.exe) ? `; write "./${task.exe}" for the input of that name` : '';
     throw refuse(
-      `it runs only programs that are sent with the job, and ${JSON.stringify(task.exe)} is none of the inputs`,
+      `it runs only programs that are sent with the job, and ${JSON.stringify(task.exe)} is none of them${hint}`,
     );
   }
   // The agent puts the name into the arguments of chmod as it is.
-  if (!names.isWindows && /\s/.test(task.exe))
+  if (!names.isWindows && /\s/.test(exePath))
     throw refuse('a program with a space in its name is not made executable there');
-  const ownFolder = posix.dirname(task.exe);
-  if (task.workingFolder !== '' && posix.normalize(task.workingFolder) !== ownFolder) {
+  const ownFolder = posix.dirname(exePath);
+  if (posix.normalize(task.workingFolder || '.') !== ownFolder) {
+    const meant = task.workingFolder === '' ? "the job's" : JSON.stringify(task.workingFolder);
     throw refuse(
-      `a program runs in its own folder, ${JSON.stringify(ownFolder)}, and no other working folder can be set`,
+      `it runs a program in the program's folder, ${JSON.stringify(ownFolder)}, and the working folder is ${meant}`,
     );
   }
   const pipe = task.pipe?.name ?? '';
@@ -57,7 +60,7 @@ export function legacyTask(task: HerdTask, inputs: ReadonlySet<string>, names: W
   const pipePath = names.isWindows ? `\\\\.\\pipe\\${pipe}` : `/tmp/${pipe}`;
   try {
     const values = task.arguments.map((value) => (pipe === '' ? value : value.replaceAll('{pipe}', pipePath)));
-    const exe = names.of(task.exe);
+    const exe = names.of(exePath);
     return {
       task,
       pipe,
