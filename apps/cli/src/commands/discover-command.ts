@@ -1,11 +1,11 @@
 import { exitCodes } from '@drover/app-config';
-import { diagnose, type FinderDeps } from '@drover/herd-discovery';
+import { diagnose } from '@drover/herd-discovery';
 import type { AgentFinder, FoundAgent } from '@drover/herd-protocol';
 import { messageOf } from '@drover/lease-kit';
 import { Option, type Command } from 'commander';
 import { durationOption, UsageError, withJson, type CommandContext } from '../command-context.ts';
 import { findLocalAgent } from '../herd/find-local-agent.ts';
-import { findersFor, withHerdFinders, type HerdFinderOptions } from '../herd/finders-for.ts';
+import { findersFor, withHerdFinders, type HerdFinderDeps, type HerdFinderOptions } from '../herd/finders-for.ts';
 import { readPairedAgents } from '../herd/paired-agents.ts';
 import { createLiveDisplay } from '../output/live-display.ts';
 import { foundAgentColumns, foundAgentJson, inReadingOrder } from '../output/found-agent-view.ts';
@@ -140,7 +140,7 @@ async function runDoctor(options: DiscoverOptions, context: CommandContext): Pro
 }
 
 /** What is worth a line of what a search meets, each once. */
-function finderDeps(troubles: string[], { env }: Pick<CommandContext, 'env'>): FinderDeps {
+function finderDeps(troubles: string[], { env }: Pick<CommandContext, 'env'>): HerdFinderDeps {
   const said = new Set<string>();
   const say = (text: string): void => {
     if (said.has(text) || said.size >= 64) return;
@@ -149,6 +149,7 @@ function finderDeps(troubles: string[], { env }: Pick<CommandContext, 'env'>): F
   };
   return {
     knownAgents: readPairedAgents(env),
+    onLegacyNote: say,
     onEvent(event) {
       if (event.type === 'silent') say(`${event.host} does not answer on UDP port ${event.port}`);
       if (event.type === 'unresolved') say(`${event.host} has no address (${event.code})`);

@@ -9,14 +9,18 @@ export interface BroadcastSource {
 }
 
 /**
- * The IPv4 addresses of this machine's interfaces that are up: those of `from`, or all but loopback. Several of one interface
- * are each one, as the original client has it, for they may be of different networks.
+ * The IPv4 addresses of this machine's interfaces that are up: those that `from` names, by interface or address, or all but
+ * loopback. Several of one interface are each one, as the original client has it, for they may be of different networks.
  */
 export function broadcastSources(from: readonly string[] | undefined): readonly BroadcastSource[] {
-  const all = Object.values(networkInterfaces()).flatMap((addresses = []) => addresses);
+  const all = Object.entries(networkInterfaces()).flatMap(([name, addresses = []]) =>
+    addresses.map((one) => ({ name, ...one })),
+  );
   return all
     .filter(({ family }) => family === 'IPv4')
-    .filter(({ address, internal }) => (from === undefined ? !internal : from.includes(address)))
+    .filter(({ name, address, internal }) =>
+      from === undefined ? !internal : from.includes(name) || from.includes(address),
+    )
     .map(({ address, netmask }) => ({ address, broadcastAddress: broadcastAddressOf(address, netmask) }));
 }
 

@@ -143,7 +143,7 @@ test('a search ends at once when it is aborted, and does not begin where nobody 
   expect(await search).toEqual([]);
   await expect(allOf(createLegacyFinder({ from: ['192.0.2.1'] }))).rejects.toMatchObject({
     code: 'NO_INTERFACE',
-    message: expect.stringContaining('no interface has 192.0.2.1') as string,
+    message: expect.stringContaining('no interface has the name or address 192.0.2.1') as string,
   });
   const many = Array.from({ length: 1025 }, () => ({ host: '127.0.0.1' }));
   expect(() => createLegacyFinder({ hosts: many })).toThrow(expect.objectContaining({ code: 'HERD_HOSTS_TOO_MANY' }));

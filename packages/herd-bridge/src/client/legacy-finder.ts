@@ -23,7 +23,7 @@ export interface LegacyFinderOptions {
   readonly directedBroadcast?: boolean | undefined;
   /** Asked one by one, wherever they are; at most 1,024. Default none. */
   readonly hosts?: readonly LegacyHost[] | undefined;
-  /** IPv4 addresses of this machine that broadcasts go out from. Default: those of every interface but loopback. */
+  /** Names of interfaces, or IPv4 addresses of this machine, that broadcasts go out from. Default: all but loopback. */
   readonly from?: readonly string[] | undefined;
   /** UDP port of agents. Default 2333. */
   readonly discoveryPort?: number | undefined;
@@ -191,7 +191,9 @@ async function addressesOf(
 
 function nothingToAsk({ hosts, from }: LegacyFinderOptions): DroverError {
   const looked =
-    from === undefined ? 'no interface but loopback has an IPv4 address' : `no interface has ${from.join(' or ')}`;
+    from === undefined
+      ? 'no interface but loopback has an IPv4 address'
+      : `no interface has the name or address ${from.join(' or ')}`;
   return new DroverError({
     code: hosts === undefined || hosts.length === 0 ? 'NO_INTERFACE' : 'HERD_HOSTS_UNKNOWN',
     advice: 'fix-input',
