@@ -173,10 +173,7 @@ class HerdJobs implements HerdJobHost {
       onChange: () => this.#changed(),
       onTaskEnded: (end) => metrics.taskEnded(TaskEndSchema.value[end]?.localName ?? 'UNSPECIFIED'),
       onOver: (job) => this.#over(job),
-      onForgotten: (job) => {
-        job[Symbol.dispose]();
-        if (this.#jobs.get(job.jobId) === job) this.#jobs.delete(job.jobId);
-      },
+      onForgotten: ({ jobId }) => void this.#jobs.delete(jobId),
     };
     this.#standing = this.#look();
   }
@@ -287,7 +284,10 @@ class HerdJobs implements HerdJobHost {
   #over(job: HerdJob): void {
     this.#turns = this.#turns.filter((one) => one !== job);
     const ended = [...this.#jobs.values()].filter(({ isOver }) => isOver);
-    for (const old of ended.slice(0, Math.max(0, ended.length - endedJobsMax))) this.#jobs.delete(old.jobId);
+    for (const old of ended.slice(0, Math.max(0, ended.length - endedJobsMax))) {
+      old[Symbol.dispose]();
+      this.#jobs.delete(old.jobId);
+    }
     if (this.#turns.length === 0) this.#onIdle();
     this.#changed();
   }

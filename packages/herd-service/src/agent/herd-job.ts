@@ -72,6 +72,7 @@ export class HerdJob implements HerdJobSession {
   #endReason: { readonly code: string; readonly message: string } | undefined;
   #isEnding = false;
   #isOver = false;
+  #isForgotten = false;
   #forgetting: ScheduledCall | undefined;
 
   constructor(options: HerdJobOptions, parts: HerdJobParts) {
@@ -394,6 +395,7 @@ export class HerdJob implements HerdJobSession {
   /** Nobody reads: after the grace the job is cancelled, or forgotten if it is over. */
   #leaveAlone(graceMs: number): void {
     this.#forgetting?.cancel();
+    if (this.#isForgotten) return;
     this.#forgetting = this.#parts.clock.schedule(graceMs, () => {
       if (this.#isOver) return this.#forget();
       this.#endReason ??= {
@@ -405,12 +407,13 @@ export class HerdJob implements HerdJobSession {
   }
 
   #forget(): void {
-    this.#forgetting?.cancel();
+    this[Symbol.dispose]();
     this.#parts.onForgotten(this);
   }
 
   /** Nothing is scheduled any more. */
   [Symbol.dispose](): void {
+    this.#isForgotten = true;
     this.#forgetting?.cancel();
   }
 }
