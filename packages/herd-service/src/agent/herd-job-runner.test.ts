@@ -80,15 +80,21 @@ async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   return all;
 }
 
-const of = <Case extends NonNullable<RunJobResponse['message']['case']>>(responses: readonly RunJobResponse[], wanted: Case) =>
+const of = <Case extends NonNullable<RunJobResponse['message']['case']>>(
+  responses: readonly RunJobResponse[],
+  wanted: Case,
+) =>
   responses.flatMap(({ message }) =>
     message.case === wanted ? [message.value as Extract<RunJobResponse['message'], { case: Case }>['value']] : [],
   );
 const endsOf = (responses: readonly RunJobResponse[]) =>
   Object.fromEntries(of(responses, 'ended').map((ended) => [ended.task, ended.end]));
 const jobEndOf = (responses: readonly RunJobResponse[]) => of(responses, 'jobEnded')[0]?.end;
-const begin = (runner: HerdJobHost, job: Parameters<HerdJobHost['begin']>[0] = {}, ...rest: [Parameters<HerdJobHost['begin']>[2]?]) =>
-  runner.begin({ jobId: randomUUID(), name: 'job', ...job }, context, ...rest);
+const begin = (
+  runner: HerdJobHost,
+  job: Parameters<HerdJobHost['begin']>[0] = {},
+  ...rest: [Parameters<HerdJobHost['begin']>[2]?]
+) => runner.begin({ jobId: randomUUID(), name: 'job', ...job }, context, ...rest);
 
 /** The text of a file that a task writes, once it is there. */
 async function textIn(path: string): Promise<string> {
@@ -104,7 +110,10 @@ describe('a job', () => {
   test('has its inputs in place, runs its tasks, and its outputs come back or are missing for a reason', async () => {
     await using runner = await open();
     const session = await begin(runner, {
-      inputs: [await file('bin/tool', '#!/bin/sh\ncat data/in.txt; echo "$A $DROVER_HERD_TASK"\n', true), await file('data/in.txt', 'input\n')],
+      inputs: [
+        await file('bin/tool', '#!/bin/sh\ncat data/in.txt; echo "$A $DROVER_HERD_TASK"\n', true),
+        await file('data/in.txt', 'input\n'),
+      ],
       outputs: ['late.txt', 'no/such', 'data', 'leads-out'],
     });
     symlinkSync('/etc/passwd', join(session.folder, 'leads-out'));
@@ -127,7 +136,9 @@ describe('a job', () => {
       killed: TaskEnd.FAILED,
       late: TaskEnd.TIMED_OUT,
     });
-    const [tool, out, absent, killed] = ['tool', 'out', 'absent', 'killed'].map((name) => of(responses, 'ended').find(({ task }) => task === name)!);
+    const [tool, out, absent, killed] = ['tool', 'out', 'absent', 'killed'].map((name) =>
+      of(responses, 'ended').find(({ task }) => task === name)!,
+    );
     expect(Buffer.from(tool!.logTail).toString()).toBe('input\na tool\n');
     expect([out!.exitCode, absent!.errorCode, killed!.signal]).toEqual([3, 'PROCESS_EXE_NOT_FOUND', 'SIGKILL']);
     expect(Object.fromEntries(of(responses, 'missing').map(({ path, code }) => [path, code]))).toEqual({
@@ -276,7 +287,8 @@ describe('responses', () => {
     const first: RunJobResponse[] = [];
     for await (const response of session.responses(0n, signal)) {
       first.push(response);
-      if (response.message.case === 'credits') session.add({ tasks: [sh('a', `while [ ! -e ${dir}/go ]; do sleep 0.01; done`)] });
+      if (response.message.case === 'credits')
+        session.add({ tasks: [sh('a', `while [ ! -e ${dir}/go ]; do sleep 0.01; done`)] });
       if (response.message.case === 'started') break;
     }
     const found = runner.find(session.jobId, context);
@@ -319,7 +331,9 @@ describe('responses', () => {
     let sum = 0;
     let unacknowledged = 0;
     let at = 0;
-    const tasks = Array.from({ length: 20 }, (_, n) => sh(`t${n}`, `printf '${items}' > {pipe}`, { pipe: { name: 'p' } }));
+    const tasks = Array.from({ length: 20 }, (_, n) =>
+      sh(`t${n}`, `printf '${items}' > {pipe}`, { pipe: { name: 'p' } }),
+    );
     for await (const { sequence, message } of session.responses(0n, signal)) {
       unacknowledged += 1;
       expect(unacknowledged).toBeLessThanOrEqual(25);

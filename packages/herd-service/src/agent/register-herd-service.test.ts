@@ -1,7 +1,13 @@
 import { create } from '@bufbuild/protobuf';
 import { createClient, createRouterTransport, type Client } from '@connectrpc/connect';
 import { createMemoryContentStore } from '@drover/content-store';
-import { HerdService, JobEnd, RunJobRequestSchema, type RunJobRequest, type RunJobResponse } from '@drover/herd-protocol';
+import {
+  HerdService,
+  JobEnd,
+  RunJobRequestSchema,
+  type RunJobRequest,
+  type RunJobResponse,
+} from '@drover/herd-protocol';
 import type { Principal } from '@drover/lease-kit';
 import { createResourceLedger } from '@drover/resource-ledger';
 import { errorInterceptor } from '@drover/rpc-errors';
@@ -62,7 +68,13 @@ function outbox(...first: Request[]) {
 test('a job goes over a stream that breaks, and is nobody else’s', async () => {
   const ada = clientOf('ada');
   const eve = clientOf('eve');
-  expect(await ada.getAgent({})).toMatchObject({ agentId: 'agent-1', name: 'box', version: '1.2.3', slotsTotal: 1, slotsFree: 1 });
+  expect(await ada.getAgent({})).toMatchObject({
+    agentId: 'agent-1',
+    name: 'box',
+    version: '1.2.3',
+    slotsTotal: 1,
+    slotsFree: 1,
+  });
   const jobId = randomUUID();
   const first = outbox({ case: 'begin', value: { jobId, name: 'n' } });
   const broken = new AbortController();
