@@ -10,6 +10,7 @@ import { addBusyCommands } from './busy-commands.ts';
 import { careForMachine } from './care-for-machine.ts';
 import { createConfiguredAgent, machineFacts } from './compose-agent.ts';
 import { factsText } from './print-facts.ts';
+import { addHerdAccessCommands } from './herd/herd-access-commands.ts';
 import { addServiceCommands } from './service/service-commands.ts';
 import { tellServiceManager } from './service/tell-service-manager.ts';
 import { conditionOfMachine } from './without-servers.ts';
@@ -33,6 +34,7 @@ export function createAgentCommand(extend?: (container: DependencyContainer) => 
     .description('run an agent on this machine')
     .option('--print-facts', 'print what conditions and needs can name on this machine, and end');
   addBusyCommands(command);
+  addHerdAccessCommands(command.command('herd').description('who is let in by the agent of this machine, for jobs straight from the LAN'));
   addServiceCommands(command);
   return addConfigOptions(command, agentConfig).action(async () => {
     const request = configFromCommand(agentConfig, command, { env: process.env, cwd: process.cwd() });

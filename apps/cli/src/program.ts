@@ -5,8 +5,8 @@ import { addEnrolmentCommands } from './commands/enrolment-commands.ts';
 import { addBundleCommands } from './commands/bundle-commands.ts';
 import { addAccessCommands } from './commands/access-commands.ts';
 import { addDiscoverCommand } from './commands/discover-command.ts';
-import { addHerdCommands } from './commands/herd-commands.ts';
 import { addFleetCommands } from './commands/fleet-commands.ts';
+import { addHerdCommands } from './commands/herd-commands.ts';
 import { addJobCommands } from './commands/job-commands.ts';
 import { addSubmitCommand } from './commands/submit-command.ts';
 import { addSignInCommands } from './commands/sign-in-commands.ts';
@@ -39,7 +39,7 @@ export async function createProgram(context: CommandContext, argv: readonly stri
   addPoolCommands(program, context);
   addWorkspaceCommands(program, context);
   addDiscoverCommand(program, context);
-  addHerdCommands(program, context);
+  await addHerdCommands(program, context);
   program.addCommand(await appCommand('server', 'run a server', argv));
   program.addCommand(await appCommand('agent', 'run an agent on this machine', argv));
   for (const command of [program, ...allCommands(program)]) {

@@ -18,6 +18,7 @@ import type { LeaseAgent, LeaseAgentStatus } from '@drover/lease-agent';
 import { delay, messageOf, systemClock, type Logger, type Principal } from '@drover/lease-kit';
 import type { MachineFacts } from '@drover/machine-facts';
 import { createRpcHost, principalFrom, type RpcHostLimits, type TlsMaterial } from '@drover/rpc-host';
+import { mkdirSync } from 'node:fs';
 import { hostname, networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import type { AgentConfig } from '../agent-config.ts';
@@ -25,6 +26,7 @@ import { version } from '../version.ts';
 import { withAudit } from './audited-jobs.ts';
 import { describeForHerd } from './describe-for-herd.ts';
 import { herdDirOf } from './herd-dir.ts';
+import { takeHerdDir } from './herd-host-file.ts';
 
 /** An agent's part in the herd: it listens, lets clients in and runs their jobs. */
 export interface AgentHerd extends AsyncDisposable {
@@ -62,6 +64,8 @@ export async function startHerd(config: AgentConfig, { agent, facts, logger }: A
   const { herd } = config;
   await using parts = new AsyncDisposableStack();
   const dir = herdDirOf(config);
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  const taken = parts.use(takeHerdDir(dir));
   const name = config.agent.name ?? hostname();
   const { agentId } = agent;
   const identity = parts.use(await HerdIdentity.open({ dir: join(dir, 'identity'), agentId, name }, { logger }));
@@ -135,6 +139,7 @@ export async function startHerd(config: AgentConfig, { agent, facts, logger }: A
     }),
   );
   await host.start();
+  taken.tell({ agentId, port: host.address.port });
 
   const described = { agentId, name, version, pools: config.agent.pools, port: host.address.port };
   const responder = parts.use(
