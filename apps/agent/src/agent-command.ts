@@ -34,7 +34,9 @@ export function createAgentCommand(extend?: (container: DependencyContainer) => 
     .description('run an agent on this machine')
     .option('--print-facts', 'print what conditions and needs can name on this machine, and end');
   addBusyCommands(command);
-  addHerdAccessCommands(command.command('herd').description('who is let in by the agent of this machine, for jobs straight from the LAN'));
+  addHerdAccessCommands(
+    command.command('herd').description('who is let in by the agent of this machine, for jobs straight from the LAN'),
+  );
   addServiceCommands(command);
   return addConfigOptions(command, agentConfig).action(async () => {
     const request = configFromCommand(agentConfig, command, { env: process.env, cwd: process.cwd() });

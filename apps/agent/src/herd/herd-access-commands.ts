@@ -37,12 +37,16 @@ export function addHerdAccessCommands(herd: Command, output: HerdAccessOutput = 
     .option('--expires <duration>', 'how long it is open, e.g. 10min; absent: as the agent’s herd.code_lifetime says')
     .action(async (options: AccessOptions & { readonly expires?: string }) => {
       const { codes, host, codeLifetimeMs, durationOf } = await access(options);
-      const lifetimeMs = options.expires === undefined ? codeLifetimeMs : durationOf('--expires', options.expires, '1h');
+      const lifetimeMs =
+        options.expires === undefined ? codeLifetimeMs : durationOf('--expires', options.expires, '1h');
       const { code, expiresAtMs } = codes.open(lifetimeMs);
       // The code alone, for a script to take.
       out(code);
-      say(`it lets one client in until ${timeText(expiresAtMs)}; there: drover herd pair ${placeOf(host)} --code ${code}`);
-      if (host === undefined) say('no agent of this state folder runs in the herd now: herd.enabled = true has it listen');
+      say(
+        `it lets one client in until ${timeText(expiresAtMs)}; there: drover herd pair ${placeOf(host)} --code ${code}`,
+      );
+      if (host === undefined)
+        say('no agent of this state folder runs in the herd now: herd.enabled = true has it listen');
     });
   here(herd.command('clients'))
     .description('on an agent’s machine: who was let in')
@@ -61,7 +65,9 @@ export function addHerdAccessCommands(herd: Command, output: HerdAccessOutput = 
       out(`client ${clientId}${name === '' ? '' : ` (${name})`} is revoked; a new code lets it in again`);
     });
 
-  const tokens = herd.command('token').description('on an agent’s machine: tokens for clients where nobody reads a code');
+  const tokens = herd
+    .command('token')
+    .description('on an agent’s machine: tokens for clients where nobody reads a code');
   here(tokens.command('create'))
     .description('make a token; it is printed once')
     .option('--uses <count>', 'clients that it may let in', '1')

@@ -36,7 +36,9 @@ export function addHerdPairingCommands(herd: Command, context: CommandContext): 
         trust,
         context.signal,
       );
-      out(`paired with ${printable(name)}, agent ${agentId}, until ${timeText(notAfterMs)}, and longer when it is used`);
+      out(
+        `paired with ${printable(name)}, agent ${agentId}, until ${timeText(notAfterMs)}, and longer when it is used`,
+      );
     });
   withJson(herd.command('paired'))
     .description('the agents that have let you in')
