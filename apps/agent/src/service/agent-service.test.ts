@@ -1,0 +1,79 @@
+import { loadAppConfig } from '@drover/app-config';
+import { expect, test } from 'vitest';
+import { agentConfig } from '../agent-config.ts';
+import { agentService, givenFlags, type AgentServiceOptions, type ServiceScope } from './agent-service.ts';
+
+function described(flags: Record<string, string>, more: Partial<AgentServiceOptions> & { scope?: ServiceScope } = {}) {
+  return agentService({
+    name: 'drover-agent',
+    scope: 'system',
+    agent: ['/opt/node', '/opt/agent.mjs'],
+    flags: ['--config', '/etc/drover/agent.toml'],
+    config: loadAppConfig(agentConfig, { env: {}, cwd: '/', flags }),
+    configFile: '/etc/drover/agent.toml',
+    ...more,
+  });
+}
+
+test('a service keeps its state in its own folder, and lets a machine go down within a quarter of an hour', () => {
+  const { description, folders } = described({});
+  expect(folders).toEqual([]);
+  expect(description).toMatchObject({
+    command: ['/opt/node', '/opt/agent.mjs', '--config', '/etc/drover/agent.toml'],
+    environment: { DROVER_AGENT_STATE_DIR: '/var/lib/drover-agent/agent', DROVER_AGENT_STOP_GRACE: '15min' },
+    environmentFile: '/etc/drover/drover-agent.env',
+    stopWithinMs: 17 * 60_000,
+    readsHomes: false,
+    writableFolders: [],
+  });
+});
+
+test('what the configuration says counts: how long a stop may take, and where it writes', () => {
+  const { description } = described({
+    'stop.grace': '1h',
+    'state.dir': '/srv/agent',
+    'workspaces.root': 'workspaces',
+    'log.file': '/var/log/drover-agent/agent.log',
+  });
+  expect(description.environment).toEqual({});
+  expect(description.stopWithinMs).toBe(62 * 60_000);
+  expect(description.writableFolders).toEqual(['/srv/agent']);
+});
+
+test.each([
+  [{ 'state.dir': '/home/build/agent' }, {}, true],
+  [{ 'server.tls_ca': '/root/ca.pem' }, {}, true],
+  [{}, { configFile: '/home/build/agent.toml' }, true],
+  [{}, { agent: ['/home/build/node', 'x'] }, true],
+  [{ 'state.dir': '/homes/agent' }, {}, false],
+])('%j %j: it may look into homes: %s', (flags, more, readsHomes) => {
+  expect(described(flags, more).description.readsHomes).toBe(readsHomes);
+});
+
+test.each([
+  ['bin/drover-agent', []],
+  ['bin/agent', ['agent']],
+  ['drover.mjs', ['agent']],
+])('a supervisor starts %s with %j first, and its folder is writable', (entry, word) => {
+  const { description, folders } = described({}, { supervisor: { program: '/opt/sup', home: '/srv/sup', entry } });
+  expect(description.command).toEqual([
+    ...['/opt/sup', '--home', '/srv/sup', '--', ...word],
+    ...['--config', '/etc/drover/agent.toml'],
+  ]);
+  expect(folders).toEqual(['/srv/sup']);
+  expect(description.reloads).toBe(false);
+});
+
+test('flags are given again as they were, but for secrets', () => {
+  expect(
+    givenFlags(agentConfig, {
+      config: 'x',
+      serverUrls: ['http://a', 'http://b'],
+      serverPlaintext: true,
+      stopGrace: '1h',
+    }),
+  ).toEqual(['--server-urls=http://a', '--server-urls=http://b', '--server-plaintext=true', '--stop-grace=1h']);
+  expect(() => givenFlags(agentConfig, { serverToken: 'abc' })).toThrow(
+    expect.objectContaining({ code: 'FLAG_SECRET', message: expect.not.stringContaining('abc') as string }),
+  );
+});
