@@ -1,10 +1,10 @@
 import { silentLogger, systemClock } from '@drover/lease-kit';
 import { createSocket } from 'node:dgram';
 import { afterEach, expect, test } from 'vitest';
+import { transcript } from '../transcript.test.fixture.ts';
 import { parseDiscoveryAnswer } from '../wire/index.ts';
 import { clientNetworks } from './client-networks.ts';
 import { openDiscoveryResponder } from './discovery-responder.ts';
-import { transcript } from './raw-client.test.fixture.ts';
 
 let stack = new AsyncDisposableStack();
 afterEach(async () => {

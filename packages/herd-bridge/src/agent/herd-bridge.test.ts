@@ -4,9 +4,10 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { transcript } from '../transcript.test.fixture.ts';
 import type { HerdBridgeOptions } from './bridge-options.ts';
 import { createHerdBridge, type HerdBridge } from './herd-bridge.ts';
-import { RawClient, transcript } from './raw-client.test.fixture.ts';
+import { RawClient } from './raw-client.test.fixture.ts';
 import { strictRunner, type Play, type StrictRunner } from './strict-runner.test.fixture.ts';
 
 let stack: AsyncDisposableStack;

@@ -1,10 +1,4 @@
-import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
-
-/** What a transcript holds, see transcripts/README.md. */
-export function transcript(name: string): Buffer {
-  return readFileSync(new URL(`../../transcripts/${name}.herd`, import.meta.url));
-}
 
 /** A client of plain sockets, which knows nothing of this package's codec. */
 export class RawClient implements AsyncDisposable {

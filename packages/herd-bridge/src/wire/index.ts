@@ -5,7 +5,7 @@ export {
   parseDiscoveryAnswer,
   type DiscoveryAnswer,
 } from './discovery-datagram.ts';
-export { itemInText, type WireItem } from './find-item.ts';
+export { itemInText, type WireItem } from './item-finder.ts';
 export {
   acquireText,
   discoveryClientPortDefault,

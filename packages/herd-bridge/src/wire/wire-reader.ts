@@ -1,5 +1,5 @@
 import { ByteWindow } from './byte-window.ts';
-import { findItem, type WireItem } from './find-item.ts';
+import { ItemFinder, type WireItem } from './item-finder.ts';
 import { parseTag, type WireTag } from './parse-tag.ts';
 import { wireCutShort, wireInvalid, wireTooLarge } from './wire-error.ts';
 import { textFromBytes } from './wire-text.ts';
@@ -33,6 +33,7 @@ export interface NextItemOptions {
  */
 export class WireReader {
   readonly #window: ByteWindow;
+  readonly #finder: ItemFinder;
   readonly #junkBytesMax: number;
   readonly #source: AsyncIterator<Uint8Array>;
   /** What of the last piece did not fit yet. */
@@ -44,6 +45,7 @@ export class WireReader {
 
   constructor(source: AsyncIterable<Uint8Array>, options: WireReaderOptions = {}) {
     this.#window = new ByteWindow(options.itemBytesMax ?? 131_072);
+    this.#finder = new ItemFinder(this.#window);
     this.#junkBytesMax = options.junkBytesMax ?? 1024 * 1024;
     this.#source = source[Symbol.asyncIterator]();
   }
@@ -56,16 +58,15 @@ export class WireReader {
   /** The next message, wherever it stands; absent at the end of the stream. */
   async nextItem(options: NextItemOptions = {}): Promise<WireItem | undefined> {
     this.#junkBytes = 0;
+    this.#finder.reset();
     for (;;) {
       const isFull = this.#window.sizeBytes === this.#window.sizeBytesMax;
       const isWhole = isFull || (this.#hasEnded && this.#rest.byteLength === 0);
-      const { item, doneBytes } = findItem(
-        this.#window,
+      const { item, junkBytes } = this.#finder.search(
         isWhole ? 'whole' : options.isEager === true ? 'eager' : 'patient',
       );
-      this.#window.drop(doneBytes);
       if (item !== undefined) return item;
-      this.#countJunk(doneBytes);
+      this.#countJunk(junkBytes);
       if (!(await this.#more('a message')) && isWhole) return undefined;
     }
   }
