@@ -73,12 +73,13 @@ function timeText(ms: number): string {
   return new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z');
 }
 
-function agentJson({ key, address, pairedAtMs, notAfterMs, ...agent }: TrustedAgent) {
+function agentJson({ key, address, pairedAtMs, certifiedAtMs, notAfterMs, ...agent }: TrustedAgent) {
   return {
     ...agent,
     key: Buffer.from(key).toString('base64'),
     address: placeOf(address),
     pairedAt: timeText(pairedAtMs),
+    certifiedAt: timeText(certifiedAtMs),
     notAfter: timeText(notAfterMs),
   };
 }

@@ -3,7 +3,7 @@ import { create } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import type { ConnectRouter } from '@connectrpc/connect';
 import { ClientCertificateSchema, PairedAgentSchema, PairingService } from '@drover/herd-protocol';
-import { DroverError, systemClock, type Clock } from '@drover/lease-kit';
+import { DroverError, messageOf, systemClock, type Clock } from '@drover/lease-kit';
 import { clientKeyFrom } from '../proof/client-key.ts';
 import { pairingCodeFrom } from '../proof/pairing-code.ts';
 import { codeProof, keyOfCode, proofBytes, proofsEqual, type CodeTranscript } from '../proof/pairing-proofs.ts';
@@ -74,7 +74,7 @@ export function registerPairingService(
       return await work();
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? error.code : '';
-      audit.refused('herd.pairing-refused', { address, name: name.slice(0, clientNameLengthMax), code }, String(error));
+      audit.refused('herd.pairing-refused', { address, name: name.slice(0, clientNameLengthMax), code }, messageOf(error));
       throw error;
     }
   };

@@ -21,7 +21,9 @@ export interface TrustedAgent {
   readonly address: AgentAddress;
   /** By the wall clock. */
   readonly pairedAtMs: number;
-  /** Until when the client's certificate there is valid. */
+  /** When the client's certificate there was got; it begins earlier, for clocks differ. */
+  readonly certifiedAtMs: number;
+  /** Until when that is valid. */
   readonly notAfterMs: number;
 }
 
@@ -101,10 +103,10 @@ export class HerdTrust {
   ): Promise<AgentTls> {
     const { agentId, address } = agent;
     const kept = this.#require(agentId);
-    const { validFromDate, validToDate } = kept.certificate;
-    const leftMs = validToDate.getTime() - this.#clock.wallMs();
-    if (leftMs <= 0) throw certificateExpired(agentId, validToDate);
-    if (leftMs < (validToDate.getTime() - validFromDate.getTime()) / 2) await this.#renew(kept, address, signal);
+    const { certifiedAtMs, notAfterMs } = kept;
+    const leftMs = notAfterMs - this.#clock.wallMs();
+    if (leftMs <= 0) throw certificateExpired(agentId, new Date(notAfterMs));
+    if (leftMs < (notAfterMs - certifiedAtMs) / 2) await this.#renew(kept, address, signal);
     signal?.throwIfAborted();
     return this.#tlsOf(this.#require(agentId));
   }
@@ -135,6 +137,7 @@ export class HerdTrust {
       key,
       address,
       pairedAtMs: this.#clock.wallMs(),
+      certifiedAtMs: this.#clock.wallMs(),
       notAfterMs: certificate.validToDate.getTime(),
     };
     this.#write({ ...agent, authority, certificate });
@@ -164,7 +167,8 @@ export class HerdTrust {
       const answer = await client.renewCertificate({}, { timeoutMs: renewTimeoutMs, ...(signal && { signal }) });
       const certificate = parsed(answer.certificate?.certificate ?? new Uint8Array());
       this.#check(kept.authority, certificate);
-      this.#write({ ...kept, certificate, notAfterMs: certificate.validToDate.getTime() });
+      const notAfterMs = certificate.validToDate.getTime();
+      this.#write({ ...kept, certificate, certifiedAtMs: this.#clock.wallMs(), notAfterMs });
     } catch (thrown) {
       const error = droverErrorFromConnect(thrown);
       if (finalCodes.has(error.code)) throw error;
@@ -241,6 +245,7 @@ function keptAgentFrom(agentId: string, value: unknown): KeptAgent | undefined {
   const { key, authority, certificate, ...agent } = value as Record<string, unknown> & Partial<TrustedAgent>;
   if (typeof key !== 'string' || typeof authority !== 'string' || typeof certificate !== 'string') return undefined;
   if (typeof agent.name !== 'string' || typeof agent.address?.host !== 'string') return undefined;
+  if (![agent.pairedAtMs, agent.certifiedAtMs, agent.notAfterMs].every(Number.isFinite)) return undefined;
   return {
     ...(agent as Omit<TrustedAgent, 'key'>),
     agentId,
