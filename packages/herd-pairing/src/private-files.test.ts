@@ -17,7 +17,9 @@ test('a file is whole whenever its writer is killed, and what it left is cleared
   const child = join(import.meta.dirname, 'write-privately.test.child.ts');
   let before = -1;
   for (const writes of [1, 3, 7, 12]) {
-    const writer = spawn(process.execPath, ['--conditions=@drover/source', child, path], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const writer = spawn(process.execPath, ['--conditions=@drover/source', child, path], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
     let seen = 0;
     for await (const data of writer.stdout) {
       seen += (data as Buffer).length;
@@ -50,7 +52,9 @@ test('what is written is its owner’s alone; what is torn or not what it should
   expect(read()).toBe(1);
   for (const text of ['{"a":', '{}', 'null']) {
     writeFileSync(path, text);
-    expect(read).toThrow(expect.objectContaining({ code: 'HERD_FILE_INVALID', message: expect.stringContaining(path) }));
+    expect(read).toThrow(
+      expect.objectContaining({ code: 'HERD_FILE_INVALID', message: expect.stringContaining(path) }),
+    );
   }
   rmSync(path);
   expect(read()).toBeUndefined();

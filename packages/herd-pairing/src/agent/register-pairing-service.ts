@@ -74,7 +74,11 @@ export function registerPairingService(
       return await work();
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? error.code : '';
-      audit.refused('herd.pairing-refused', { address, name: name.slice(0, clientNameLengthMax), code }, messageOf(error));
+      audit.refused(
+        'herd.pairing-refused',
+        { address, name: name.slice(0, clientNameLengthMax), code },
+        messageOf(error),
+      );
       throw error;
     }
   };
