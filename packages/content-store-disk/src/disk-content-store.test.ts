@@ -1,11 +1,11 @@
-import { collectBytes, digestOfBytes, formatDigest, type Digest, type LocalContentStore } from '@drover/content-store';
+import { collectBytes, digestOfBytes, emptyDigest, formatDigest, type BlobCopies, type Digest, type LocalContentStore } from '@drover/content-store';
 import { blobPinsCases, blobUploadsCases, contentStoreCases, sampleBytes } from '@drover/content-store/testing';
 import { ManualClock } from '@drover/lease-kit/testing';
 import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rename, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createDiskContentStore, type DiskContentStoreOptions } from './index.ts';
 
 const mebibyte = 1024 * 1024;
@@ -24,7 +24,7 @@ afterEach(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
-async function openStore(options: Partial<DiskContentStoreOptions> = {}): Promise<LocalContentStore> {
+async function openStore(options: Partial<DiskContentStoreOptions> = {}): Promise<LocalContentStore & BlobCopies> {
   const store = await createDiskContentStore({ directory, sizeBytesMax: 64 * mebibyte, ...options }, { clock });
   opened.push(store);
   return store;
@@ -55,6 +55,39 @@ describe('the disk store under its cap', () => {
     await run(await subject({ sizeBytesMax: mebibyte, pinOwnersMax: 4 }));
     expect(await files('trash')).toEqual([]);
   });
+});
+
+test('what nobody has used or pinned for long goes when the store is opened, and daily', async () => {
+  const [old, pinned, used] = [1, 2, 3].map((seed) => sampleBytes(1_000, seed)) as [Uint8Array, Uint8Array, Uint8Array];
+  const digests = [old, pinned, used].map(digestOfBytes);
+  const first = await openStore();
+  for (const [index, bytes] of [old, pinned, used].entries()) await first.write(digests[index]!, bytes);
+  await first.pin([digests[1]!], { owner: 'herd:1', expiresAfterMs: 1_000 * hour });
+  clock.advance(15 * 24 * hour);
+  await first.findMissing([digests[2]!]);
+  const store = await openStore({ unusedMaxMs: 14 * 24 * hour });
+  expect(await store.findMissing(digests)).toEqual([digests[0]]);
+  for (let day = 0; day < 16; day++) clock.advance(24 * hour);
+  await vi.waitFor(async () => expect((await store.usage()).blobCount).toBe(1));
+  await store.unpin('herd:1');
+});
+
+test('a copy leads to nothing in the store, and replaces nothing', async () => {
+  const store = await openStore();
+  const bytes = sampleBytes(100_000, 1);
+  const digest = digestOfBytes(bytes);
+  await store.write(digest, bytes);
+  const path = join(directory, 'copy');
+  await store.copyTo(digest, path);
+  expect(digestOfBytes(await readFile(path))).toEqual(digest);
+  await writeFile(path, 'changed');
+  expect(digestOfBytes(await readFile(blobFile(digest)))).toEqual(digest);
+  await expect(store.copyTo(digest, path)).rejects.toMatchObject({ code: 'EEXIST' });
+  const absent = digestOfBytes(sampleBytes(10, 2));
+  await expect(store.copyTo(absent, join(directory, 'none'))).rejects.toMatchObject({ code: 'BLOB_NOT_FOUND' });
+  await store.copyTo(emptyDigest, join(directory, 'empty'));
+  expect(await files('.')).toEqual(expect.arrayContaining(['copy', 'empty']));
+  expect(await files('.')).not.toContain('none');
 });
 
 describe('after a restart', () => {

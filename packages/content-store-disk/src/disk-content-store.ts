@@ -19,7 +19,7 @@ import {
   type ReadOptions,
   type UploadStatus,
 } from '@drover/content-store';
-import { systemClock, type Clock } from '@drover/lease-kit';
+import { systemClock, type Clock, type ScheduledCall } from '@drover/lease-kit';
 import { writeFile } from 'node:fs/promises';
 import { DiskBlobs } from './disk-blobs.ts';
 import { DiskLayout, isFull } from './disk-layout.ts';
@@ -41,6 +41,11 @@ export interface DiskContentStoreOptions {
   readonly uploadIdleMs?: number;
   /** The most owners of pins. Default 10,000. */
   readonly pinOwnersMax?: number;
+  /**
+   * Blobs that nobody has used for so long, and nobody pins, are removed when the store is opened and daily. Absent: age does not
+   * matter.
+   */
+  readonly unusedMaxMs?: number;
   /** A use is recorded if the last record is older than this, which saves a write for every read. Default 1 minute. */
   readonly accessResolutionMs?: number;
 }
@@ -52,6 +57,7 @@ export interface DiskContentStoreDeps {
 }
 
 const findConcurrency = 16;
+const dayMs = 24 * 60 * 60 * 1000;
 
 /**
  * Opens a store in a folder and clears what a crash left there. Several processes may use one folder at the same time.
@@ -75,13 +81,40 @@ export async function createDiskContentStore(
     { clock, blobs, pins, liveParts },
     { sizeBytesMax: options.sizeBytesMax, uploadIdleMs },
   );
-  await room.measure();
+  const stopRemoving = await startRemovingUnused(room, options.unusedMaxMs, clock);
   const uploads = new DiskUploads(
     layout,
     { clock, room, liveParts },
     { uploadsMax: options.uploadsMax ?? 1024, uploadIdleMs },
   );
-  return new DiskContentStore(options, { blobs, pins, room, uploads });
+  return new DiskContentStore(options, { blobs, pins, room, uploads, stopRemoving });
+}
+
+/** Looks at the folder, and again every day where age matters. Answers how to stop. */
+async function startRemovingUnused(
+  room: DiskRoom,
+  unusedMaxMs: number | undefined,
+  clock: Clock,
+): Promise<() => Promise<void>> {
+  if (unusedMaxMs === undefined) {
+    await room.measure();
+    return () => Promise.resolve();
+  }
+  await room.removeUnused(unusedMaxMs);
+  let running = Promise.resolve();
+  let timer: ScheduledCall;
+  const again = (): void => {
+    timer = clock.schedule(dayMs, () => {
+      // What the file system refuses now may go tomorrow.
+      running = room.removeUnused(unusedMaxMs).catch(() => undefined);
+      again();
+    });
+  };
+  again();
+  return () => {
+    timer.cancel();
+    return running;
+  };
 }
 
 class DiskContentStore implements LocalContentStore, BlobCopies {
@@ -91,6 +124,7 @@ class DiskContentStore implements LocalContentStore, BlobCopies {
   readonly #pins: DiskPins;
   readonly #room: DiskRoom;
   readonly #uploads: DiskUploads;
+  readonly #stopRemoving: () => Promise<void>;
   #isClosed = false;
 
   constructor(
@@ -100,6 +134,7 @@ class DiskContentStore implements LocalContentStore, BlobCopies {
       readonly pins: DiskPins;
       readonly room: DiskRoom;
       readonly uploads: DiskUploads;
+      readonly stopRemoving: () => Promise<void>;
     },
   ) {
     this.#sizeBytesMax = options.sizeBytesMax;
@@ -108,6 +143,7 @@ class DiskContentStore implements LocalContentStore, BlobCopies {
     this.#pins = parts.pins;
     this.#room = parts.room;
     this.#uploads = parts.uploads;
+    this.#stopRemoving = parts.stopRemoving;
   }
 
   async findMissing(digests: readonly Digest[], options: CallOptions = {}): Promise<Digest[]> {
@@ -167,13 +203,13 @@ class DiskContentStore implements LocalContentStore, BlobCopies {
     await this.#pins.unpin(owner);
   }
 
-  /** Looks at every blob of the folder. */
   async copyTo(digest: Digest, path: string, options: CallOptions = {}): Promise<void> {
     this.#begin(options.signal);
     if (isEmptyDigest(checkDigest(digest))) await writeFile(path, '', { flag: 'wx' });
     else await this.#blobs.copyTo(digest, path);
   }
 
+  /** Looks at every blob of the folder. */
   async usage(options: CallOptions = {}): Promise<ContentUsage> {
     this.#begin(options.signal);
     return { ...(await this.#room.measure()), sizeBytesMax: this.#sizeBytesMax };
@@ -181,6 +217,7 @@ class DiskContentStore implements LocalContentStore, BlobCopies {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
+    await this.#stopRemoving();
     await this.#uploads.close();
   }
 

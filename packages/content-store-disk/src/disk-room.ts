@@ -86,6 +86,19 @@ export class DiskRoom {
     });
   }
 
+  /** Removes what nobody has used for so long, and counts anew. */
+  removeUnused(unusedMaxMs: number): Promise<void> {
+    return this.#section.run(async () => {
+      const removable: FoundBlob[] = [];
+      await this.#measure(removable);
+      const oldMs = this.#clock.wallMs() - unusedMaxMs;
+      await this.#removeDownTo(
+        0,
+        removable.filter(({ usedMs }) => usedMs < oldMs),
+      );
+    });
+  }
+
   /** Scans the folder, ending pins and uploads that have expired, and counts anew. */
   measure(): Promise<RoomFigures> {
     return this.#section.run(() => this.#measure());

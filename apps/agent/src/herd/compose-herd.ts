@@ -72,7 +72,11 @@ export async function startHerd(config: AgentConfig, { agent, facts, logger }: A
   const [codes, tokens, clients] = [new PairingCodes(dir), new PairingTokens(dir), new HerdClients(dir)];
   const audit = createHerdAudit({ logger, clock: systemClock });
   const content = parts.use(
-    await createDiskContentStore({ directory: join(dir, 'content'), sizeBytesMax: herd.content_size_max }),
+    await createDiskContentStore({
+      directory: join(dir, 'content'),
+      sizeBytesMax: herd.content_size_max,
+      unusedMaxMs: config.cleanup.age_max,
+    }),
   );
   const runner = withAudit(
     parts.use(
