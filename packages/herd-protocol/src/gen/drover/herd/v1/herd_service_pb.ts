@@ -109,7 +109,8 @@ export type RunJobRequest = Message<"drover.herd.v1.RunJobRequest"> & {
     case: "finish";
   } | {
     /**
-     * The client has all responses up to this sequence; the agent need not keep them for `resume`.
+     * The client has all responses up to this sequence; the agent need not keep them for `resume`. An agent that keeps thousands
+     * starts no more tasks until some are acknowledged.
      *
      * @generated from field: drover.herd.v1.AcknowledgeResponses acknowledge = 6;
      */
@@ -406,7 +407,7 @@ export type RunJobResponse = Message<"drover.herd.v1.RunJobResponse"> & {
     case: "begun";
   } | {
     /**
-     * How many more tasks the agent would like to be given now. The client adds at most so many.
+     * The agent would like to be given more tasks.
      *
      * @generated from field: drover.herd.v1.TaskCredits credits = 3;
      */
@@ -485,11 +486,13 @@ export const JobBegunSchema: GenMessage<JobBegun> = /*@__PURE__*/
   messageDesc(file_drover_herd_v1_herd_service, 13);
 
 /**
+ * Credits add up: a client may add as many tasks as all credits of the job together, less those that it has added.
+ *
  * @generated from message drover.herd.v1.TaskCredits
  */
 export type TaskCredits = Message<"drover.herd.v1.TaskCredits"> & {
   /**
-   * Tasks that may be added from now on, beside those that were added.
+   * So many more.
    *
    * @generated from field: uint32 tasks = 1;
    */
@@ -712,7 +715,8 @@ export type OutputMissing = Message<"drover.herd.v1.OutputMissing"> & {
   task: string;
 
   /**
-   * `OUTPUT_NOT_FOUND`, `OUTPUT_NOT_A_FILE`, `OUTPUT_OUTSIDE_FOLDER`, `OUTPUT_TOO_LARGE`.
+   * `OUTPUT_NOT_FOUND`, `OUTPUT_NOT_A_FILE`, `OUTPUT_OUTSIDE_FOLDER`, `OUTPUT_TOO_LARGE`, and
+   * `OUTPUT_NOT_STORED`: it was written, and the agent could not keep it.
    *
    * @generated from field: string code = 3;
    */

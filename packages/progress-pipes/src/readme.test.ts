@@ -1,0 +1,12 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+
+test('the sample of the README runs as it stands', () => {
+  const packageDir = new URL('..', import.meta.url);
+  const sample = /```ts\n(.*?)```/s.exec(readFileSync(new URL('README.md', packageDir), 'utf8'))?.[1] ?? '';
+  const args = ['--conditions=@drover/source', '--input-type=module-typescript', '-e', sample];
+  expect(execFileSync(process.execPath, args, { cwd: packageDir, encoding: 'utf8' })).toBe(
+    '{"kind":"progress","percent":12.5}\n{"kind":"message","text":"warm"}\n',
+  );
+});
