@@ -193,7 +193,9 @@ export const agentConfig = defineAppConfig({
           .describe('How often what nobody needs is removed: at the start, and then so often.'),
         age_max: duration()
           .default(1_209_600_000)
-          .describe('Mirrors of repositories, records, files of herd jobs and entries of cleanup.folders go when unused for so long.'),
+          .describe(
+            'Mirrors of repositories, records, files of herd jobs and entries of cleanup.folders go when unused for so long.',
+          ),
         cache_size_max: byteSize()
           .default(21_474_836_480)
           .describe('Most bytes of mirrors of repositories; beyond, the least recently used go.'),

@@ -1,4 +1,12 @@
-import { collectBytes, digestOfBytes, emptyDigest, formatDigest, type BlobCopies, type Digest, type LocalContentStore } from '@drover/content-store';
+import {
+  collectBytes,
+  digestOfBytes,
+  emptyDigest,
+  formatDigest,
+  type BlobCopies,
+  type Digest,
+  type LocalContentStore,
+} from '@drover/content-store';
 import { blobPinsCases, blobUploadsCases, contentStoreCases, sampleBytes } from '@drover/content-store/testing';
 import { ManualClock } from '@drover/lease-kit/testing';
 import { existsSync } from 'node:fs';

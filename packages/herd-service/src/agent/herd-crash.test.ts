@@ -15,7 +15,8 @@ beforeEach(() => {
 afterEach(() => rmSync(dir, { recursive: true }));
 
 const isAlive = (pid: number): boolean => existsSync(`/proc/${pid}/exe`);
-const parentOf = (pid: number): number => Number(readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]!.split(' ')[1]);
+const parentOf = (pid: number): number =>
+  Number(readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]!.split(' ')[1]);
 
 test('after kill -9 of an agent and its helper, the next ends their processes, removes their folders and works', async () => {
   const stateDir = join(dir, 'state');
