@@ -55,12 +55,15 @@ test.each([
   ['bin/agent', ['agent']],
   ['drover.mjs', ['agent']],
 ])('a supervisor starts %s with %j first, and its folder is writable', (entry, word) => {
-  const { description, folders } = described({}, { supervisor: { program: '/opt/sup', home: '/srv/sup', entry } });
+  const home = '/var/lib/drover-agent/supervisor';
+  const { description, folders } = described({}, { supervisor: { program: '/opt/sup', home, entry } });
   expect(description.command).toEqual([
-    ...['/opt/sup', '--home', '/srv/sup', '--', ...word],
+    ...['/opt/sup', '--home', home, '--', ...word],
     ...['--config', '/etc/drover/agent.toml'],
   ]);
-  expect(folders).toEqual(['/srv/sup']);
+  // It was root who put the first version there.
+  expect(folders).toEqual([home]);
+  expect(description.writableFolders).toEqual([]);
   expect(description.reloads).toBe(false);
 });
 

@@ -31,7 +31,7 @@ export interface AgentService {
   readonly description: ServiceDescription;
   readonly stateFolder: string;
   readonly logFolder: string | undefined;
-  /** Folders of the configuration outside of those, which are made if they are missing. */
+  /** Folders that are made if they are missing, and given to its user: those of the configuration, and the supervisor's. */
   readonly folders: readonly string[];
   /** How long a stop lets work go on. */
   readonly graceMs: number;
@@ -63,13 +63,14 @@ export function agentService(options: AgentServiceOptions): AgentService {
   ].map(at);
   const isOwn = (path: string): boolean =>
     [stateFolder, logFolder].some((own) => own !== undefined && `${path}/`.startsWith(`${own}/`));
-  const folders = [...new Set(written.filter((path) => !isOwn(path)))];
+  const outside = [...new Set(written.filter((path) => !isOwn(path)))];
   const command = commandOf(options);
   const read = [...command.filter(isAbsolute), value.facts.file, value.agent.boot_id_file, ...tlsFiles(value)];
   return {
     stateFolder,
     logFolder,
-    folders,
+    // Root has put the first version there, wherever it is.
+    folders: [...new Set([...outside, ...(supervisor === undefined ? [] : [supervisor.home])])],
     graceMs,
     description: {
       name,
@@ -81,8 +82,8 @@ export function agentService(options: AgentServiceOptions): AgentService {
         ...(isDefault('stop.grace') ? { [`${keyPrefix}_STOP_GRACE`]: `${serviceGraceMs / 60_000}min` } : {}),
       },
       ...(scope === 'windows' ? {} : { environmentFile: envFile }),
-      writableFolders: folders,
-      readsHomes: [...read, configFile, ...folders].some((path) => path !== undefined && isInHome(path)),
+      writableFolders: outside,
+      readsHomes: [...read, configFile, ...outside].some((path) => path !== undefined && isInHome(path)),
       stopWithinMs: graceMs + afterGraceMs,
       // The supervisor hands no SIGHUP on.
       reloads: supervisor === undefined,
