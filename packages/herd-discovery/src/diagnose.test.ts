@@ -8,6 +8,7 @@ import { interfaceAddresses, type InterfaceAddress } from './link-addresses.ts';
 import { fitAnnouncement } from './fit-announcement.ts';
 import { create } from '@bufbuild/protobuf';
 import { AgentAnnouncementSchema } from '@drover/herd-protocol';
+import { probeTcp, probeUdp } from './probe-port.ts';
 import { startTestAgent, testDescription, testSigner } from './test-agent.fixture.ts';
 import { openUdpSocket } from './udp-socket.ts';
 
@@ -107,6 +108,12 @@ test('a host by TCP and not by UDP, by neither, and the reverse', async () => {
   expect(await codesOf({ port, hosts: ['no-such-host.invalid'] })).toEqual(['HOST_UNKNOWN']);
   const one = await agent('agent-1', { port: 0, hosts: ['0.0.0.0'] }, { port: closed });
   expect(await codesOf({ port: one.port })).toEqual(['TCP_BLOCKED']);
+});
+
+test('a port to which nothing can be sent is no crash', async () => {
+  // To a broadcast address neither socket may connect as it is.
+  expect(await probeUdp('255.255.255.255', 9, 100)).toBe('unreachable');
+  expect(await probeTcp('255.255.255.255', 9, 100)).toBe('unreachable');
 });
 
 test('another version, and a forged reply', async () => {

@@ -310,7 +310,10 @@ function silenceFinding(host: string, port: number, tcp: PortState, udp: PortSta
     return {
       code: 'UDP_BLOCKED',
       message: `${host} takes connections on TCP port ${port}, and does not answer on UDP port ${port}.`,
-      advice: `Allow UDP in on port ${port} in its firewall and in those on the way; see that [herd] is enabled there.`,
+      advice:
+        udp === 'refused'
+          ? 'Nothing listens there by UDP: see enabled and discovery in [herd] of its agent, and that it is one.'
+          : `Allow UDP in on port ${port} in its firewall and in those on the way.`,
     };
   }
   if (tcp === 'refused' || udp === 'refused') {

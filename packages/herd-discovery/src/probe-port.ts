@@ -36,7 +36,9 @@ export function probeUdp(address: string, port: number, timeoutMs: number): Prom
     socket.once('message', () => end('open'));
     socket.once('error', (error) => end(stateOf(error)));
     // A socket that is connected is told what became of its datagrams.
-    socket.connect(port, address, () => {
+    socket.connect(port, address, (error?: Error) => {
+      // The types do not say so: where there is no way to the address, the callback is given that.
+      if (error) return end(stateOf(error));
       socket.send(encodeRequest(randomBytes(16), 0), (error) => {
         if (error) end(stateOf(error));
       });
