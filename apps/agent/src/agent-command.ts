@@ -10,6 +10,7 @@ import { addBusyCommands } from './busy-commands.ts';
 import { careForMachine } from './care-for-machine.ts';
 import { createConfiguredAgent, machineFacts } from './compose-agent.ts';
 import { factsText } from './print-facts.ts';
+import { isInHerd } from './herd-config.ts';
 import { addHerdAccessCommands } from './herd/herd-access-commands.ts';
 import { addServiceCommands } from './service/service-commands.ts';
 import { tellServiceManager } from './service/tell-service-manager.ts';
@@ -78,7 +79,7 @@ export function createAgentCommand(extend?: (container: DependencyContainer) => 
     process.on('SIGHUP', onHangUp);
     using _hangUp = { [Symbol.dispose]: () => void process.off('SIGHUP', onHangUp) };
     // Loaded for who is in the herd alone.
-    const { startHerd } = config.herd.enabled ? await import('./herd/compose-herd.ts') : {};
+    const { startHerd } = isInHerd(config.herd) ? await import('./herd/compose-herd.ts') : {};
     await using herd = await startHerd?.(config, { agent, facts, logger });
     const machine = servers.length > 0 ? agent : conditionOfMachine((condition) => herd?.setCondition(condition));
     await using _care = await careForMachine(config, { agent: machine, herd, logger });

@@ -33,6 +33,8 @@ test('an agent of the herd has no server unless it is told one; an agent of neit
   expect(serverUrlsOf(load({}, herd))).toEqual([]);
   expect(serverUrlsOf(load({ DROVER_AGENT_SERVER_URLS: 'http://a:1' }, herd))).toEqual(['http://a:1']);
   expect(wantsEnrolment(load({}, herd))).toBe(false);
+  const legacy = { 'herd.legacy.enabled': 'true', 'herd.legacy.networks': '10.1.0.0/16' };
+  expect(serverUrlsOf(load({}, legacy))).toEqual([]);
   expect(() => serverUrlsOf(load({}, { 'server.urls': [] }))).toThrow('server.urls names no server');
 });
 
@@ -50,6 +52,12 @@ test.each([
   ['server.urls', ['ftp://a'], /server\.urls.*is no URL; allowed is http\(s\):\/\/HOST:PORT/],
   ['herd.allow_unpaired', ['10.1.0.0/33'], /herd\.allow_unpaired.*"10\.1\.0\.0\/33" is no network; allowed is/],
   ['herd.slots', '0', /herd\.slots/],
+  [
+    'herd.legacy.enabled',
+    'true',
+    /herd\.legacy\.networks.*is empty, and herd\.legacy\.enabled is true; allowed is at least one/,
+  ],
+  ['herd.legacy.networks', ['lan'], /herd\.legacy\.networks.*"lan" is no network/],
   ['herd.code_lifetime', '2h', /herd\.code_lifetime: is out of range; allowed is 10s to 1h/],
   ['agent.id', 'two words', /agent\.id/],
   ['agent.properties', ['novalue'], /agent\.properties/],

@@ -3,7 +3,7 @@ import { DroverError, messageOf } from '@drover/lease-kit';
 import { packageNamePattern } from '@drover/lease-type-loader';
 import { parseBusyWindow } from '@drover/machine-care';
 import { z } from 'zod';
-import { herdConfig } from './herd-config.ts';
+import { herdConfig, isInHerd } from './herd-config.ts';
 
 const freeMinPattern = /^\d{1,12}(?:\.\d{1,6})?\s?(?:b|kb|mb|gb|tb)$|^\d{1,2}(?:\.\d{1,6})?\s?%$/;
 
@@ -41,7 +41,7 @@ export const agentConfig = defineAppConfig({
           .optional()
           .describe(
             'The servers to take leases from, one at a time; the next when one cannot be reached. Absent means ' +
-              'http://127.0.0.1:7613, or none where herd.enabled is true.',
+              'http://127.0.0.1:7613, or none for an agent of the herd.',
           ),
         token: secret()
           .optional()
@@ -252,11 +252,12 @@ export type AgentConfig = z.infer<typeof agentConfig.schema>;
 
 /** The servers that a configuration names; none for an agent of the herd alone. Throws `CONFIG_INVALID` for an agent of neither. */
 export function serverUrlsOf({ server, herd }: Pick<AgentConfig, 'server' | 'herd'>): readonly string[] {
-  const urls = server.urls ?? (herd.enabled ? [] : ['http://127.0.0.1:7613']);
-  if (urls.length > 0 || herd.enabled) return urls;
+  const urls = server.urls ?? (isInHerd(herd) ? [] : ['http://127.0.0.1:7613']);
+  if (urls.length > 0 || isInHerd(herd)) return urls;
   throw new DroverError({
     code: 'CONFIG_INVALID',
     advice: 'fix-input',
-    message: 'server.urls names no server, and herd.enabled is false: the agent would have nothing to do',
+    message:
+      'server.urls names no server, and neither herd.enabled nor herd.legacy.enabled is true: the agent would have nothing to do',
   });
 }

@@ -47,6 +47,8 @@ export interface BeginOptions {
    * does; the first credits are for as many tasks as a job may have. Default false: a slot for each task.
    */
   readonly together?: boolean | undefined;
+  /** True: a backslash or a drive's letter in a path is a character like others. Default false: such paths are refused. */
+  readonly plainNames?: boolean | undefined;
 }
 
 /** A job on this machine. Tasks start in the order in which they were added, each when a slot is free. */

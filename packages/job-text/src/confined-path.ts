@@ -5,17 +5,18 @@ export type ConfinedPath =
 
 /**
  * Reads a path that must stay in its folder: relative, with '/' between names, without `..` beyond the top. It judges
- * the text alone; symbolic links are judged where files are touched.
+ * the text alone; symbolic links are judged where files are touched. `isPlain`: a backslash and a drive's letter are characters
+ * like others, as Linux has them. Default false.
  */
-export function confinedPath(value: string): ConfinedPath {
+export function confinedPath(value: string, isPlain = false): ConfinedPath {
   const refuse = (why: string): ConfinedPath => ({
     ok: false,
     message: `${JSON.stringify(value)} ${why}; allowed are relative paths that stay in the folder (PATH_ESCAPES)`,
   });
   if (value === '') return refuse('is empty');
   if (value.includes('\0')) return refuse('holds a NUL character');
-  if (value.includes('\\')) return refuse("holds a backslash: write '/' between names");
-  if (value.startsWith('/') || /^[A-Za-z]:/.test(value)) return refuse('is absolute');
+  if (!isPlain && value.includes('\\')) return refuse("holds a backslash: write '/' between names");
+  if (value.startsWith('/') || (!isPlain && /^[A-Za-z]:/.test(value))) return refuse('is absolute');
   const names: string[] = [];
   for (const part of value.split('/')) {
     if (part === '' || part === '.') continue;

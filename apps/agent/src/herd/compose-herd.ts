@@ -27,11 +27,12 @@ import { withAudit } from './audited-jobs.ts';
 import { describeForHerd } from './describe-for-herd.ts';
 import { herdDirOf } from './herd-dir.ts';
 import { takeHerdDir } from './herd-host-file.ts';
+import { startLegacyHerd } from './legacy-herd.ts';
 
 /** An agent's part in the herd: it listens, lets clients in and runs their jobs. */
 export interface AgentHerd extends AsyncDisposable {
-  /** Where its services are, for clients on this machine. */
-  readonly url: string;
+  /** Where its services are, for clients on this machine; absent: only the original protocol is on. */
+  readonly url: string | undefined;
   /** How the agent stands: anything but `ready` takes no new jobs; when it is busy, what runs is given up. */
   setCondition(condition: LeaseAgentStatus['condition']): void;
   /** Takes no new jobs or tasks, and resolves when what runs has ended. Rejects with the signal's reason. */
@@ -142,35 +143,38 @@ export async function startHerd(config: AgentConfig, { agent, facts, logger }: A
       audit.note('herd.client-revoked', { client: clientId, connections, jobs: jobs.length }, 'a client was revoked');
     }),
   );
-  await host.start();
-  taken.tell({ agentId, port: host.address.port });
-
-  const described = { agentId, name, version, pools: config.agent.pools, port: host.address.port };
-  const responder = parts.use(
-    createDiscoveryResponder(
-      {
-        port: herd.port === 0 ? host.address.port : herd.port,
-        ...(herd.host === undefined ? {} : { hosts: [herd.host] }),
-      },
-      {
-        signer: identity,
-        describe: () =>
-          describeForHerd(described, {
-            standing: runner.standing(),
-            facts,
-            certificateSha256: identity.certificateSha256,
-          }),
-        logger,
-      },
-    ),
-  );
-  if (herd.discovery) await responder.start();
-  logger.info({ url: host.url, slots: runner.standing().slotsTotal, discovery: herd.discovery }, 'the herd is open');
+  const openToClients = async (): Promise<void> => {
+    await host.start();
+    taken.tell({ agentId, port: host.address.port });
+    const described = { agentId, name, version, pools: config.agent.pools, port: host.address.port };
+    const responder = parts.use(
+      createDiscoveryResponder(
+        {
+          port: herd.port === 0 ? host.address.port : herd.port,
+          ...(herd.host === undefined ? {} : { hosts: [herd.host] }),
+        },
+        {
+          signer: identity,
+          describe: () =>
+            describeForHerd(described, {
+              standing: runner.standing(),
+              facts,
+              certificateSha256: identity.certificateSha256,
+            }),
+          logger,
+        },
+      ),
+    );
+    if (herd.discovery) await responder.start();
+    logger.info({ url: host.url, slots: runner.standing().slotsTotal, discovery: herd.discovery }, 'the herd is open');
+  };
+  if (herd.legacy.enabled) parts.use(await startLegacyHerd(herd, { dir, runner, content, logger }));
+  if (herd.enabled) await openToClients();
 
   let draining = false;
   const moved = parts.move();
   return {
-    url: host.url,
+    url: herd.enabled ? host.url : undefined,
     setCondition(condition) {
       runner.setOpen(condition === 'ready' && !draining);
       if (condition === 'busy') {

@@ -80,7 +80,13 @@ describe('a job', () => {
     expect((await raw.toEnd()).toString('latin1')).toBe(transcript('agent-job').toString('latin1'));
     const { begin, tasks, options, principal } = runner.jobs[0]!;
     expect(principal).toBe('user:legacy@127.0.0.1');
-    expect(options).toEqual({ pipesFolder: '/tmp', resumable: false, rawItems: true, together: true });
+    expect(options).toEqual({
+      pipesFolder: '/tmp',
+      resumable: false,
+      rawItems: true,
+      together: true,
+      plainNames: true,
+    });
     expect(begin.inputs.map(({ path, executable }) => [path, executable])).toEqual([
       ['bin/task.sh', true],
       ['conf/a.txt', false],

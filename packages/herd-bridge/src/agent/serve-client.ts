@@ -156,7 +156,7 @@ class Visit {
       const session = await runner.begin(
         beginRequest(job, this.#jobId),
         { principal: { kind: 'user', id: `legacy@${this.#client.address}` }, signal: isEnding },
-        { pipesFolder: options.pipesFolder, resumable: false, rawItems: true, together: true },
+        { pipesFolder: options.pipesFolder, resumable: false, rawItems: true, together: true, plainNames: true },
       );
       await content.unpin(this.#owner);
       this.#logger.info(

@@ -43,7 +43,11 @@ export interface CheckedTask {
 type Refuse = (where: string, what: string) => never;
 
 /** Checks what a client begins. Throws `HERD_JOB_INVALID`. */
-export function checkJob(init: MessageInitShape<typeof BeginJobSchema>, limits: HerdLimits): CheckedJob {
+export function checkJob(
+  init: MessageInitShape<typeof BeginJobSchema>,
+  limits: HerdLimits,
+  plainNames: boolean,
+): CheckedJob {
   const refuse: Refuse = (where, what) => {
     throw herdError('HERD_JOB_INVALID', 'fix-input', `The job's ${where} ${what}`, { details: { where } });
   };
@@ -60,13 +64,17 @@ export function checkJob(init: MessageInitShape<typeof BeginJobSchema>, limits: 
   return {
     jobId: job.jobId,
     name: job.name,
-    inputs: filesFrom('inputs', job.inputs, refuse),
-    outputs: outputsFrom('outputs', job.outputs, refuse),
+    inputs: filesFrom('inputs', job.inputs, plainNames, refuse),
+    outputs: outputsFrom('outputs', job.outputs, plainNames, refuse),
   };
 }
 
 /** Checks tasks. Throws `HERD_TASK_INVALID` for the first that is wrong. */
-export function checkTasks(init: MessageInitShape<typeof AddTasksSchema>, limits: HerdLimits): CheckedTask[] {
+export function checkTasks(
+  init: MessageInitShape<typeof AddTasksSchema>,
+  limits: HerdLimits,
+  plainNames: boolean,
+): CheckedTask[] {
   const names = new Set<string>();
   return create(AddTasksSchema, init).tasks.map((task) => {
     const refuse: Refuse = (where, what) => {
@@ -78,11 +86,11 @@ export function checkTasks(init: MessageInitShape<typeof AddTasksSchema>, limits
     }
     if (names.has(task.name)) refuse('name', 'is there twice; each task has a name of its own');
     names.add(task.name);
-    return checkTask(task, limits, refuse);
+    return checkTask(task, limits, plainNames, refuse);
   });
 }
 
-function checkTask(task: HerdTask, limits: HerdLimits, refuse: Refuse): CheckedTask {
+function checkTask(task: HerdTask, limits: HerdLimits, plainNames: boolean, refuse: Refuse): CheckedTask {
   const variables = Object.entries(task.environment);
   atMost('arguments', task.arguments.length, limits.argumentsPerTaskMax, 'arguments', refuse);
   atMost('environment', variables.length, limits.argumentsPerTaskMax, 'variables', refuse);
@@ -104,11 +112,11 @@ function checkTask(task: HerdTask, limits: HerdLimits, refuse: Refuse): CheckedT
     exe: exeFrom(task.exe, refuse),
     args: task.arguments,
     env: task.environment,
-    workingFolder: task.workingFolder === '' ? '.' : pathFrom('working_folder', task.workingFolder, refuse),
+    workingFolder: task.workingFolder === '' ? '.' : pathFrom('working_folder', task.workingFolder, plainNames, refuse),
     pipe: pipeFrom(task, refuse),
     timeoutMs: timeoutFrom(task, refuse),
-    inputs: filesFrom('inputs', task.inputs, refuse),
-    outputs: outputsFrom('outputs', task.outputs, refuse),
+    inputs: filesFrom('inputs', task.inputs, plainNames, refuse),
+    outputs: outputsFrom('outputs', task.outputs, plainNames, refuse),
   };
 }
 
@@ -117,7 +125,7 @@ function exeFrom(exe: string, refuse: Refuse): CheckedTask['exe'] {
     refuse('exe', 'is empty; allowed are a path in the job’s folder, an absolute path, or a name on the PATH');
   if (exe.startsWith('/') || /^[A-Za-z]:[\\/]/.test(exe)) return { kind: 'program', path: exe };
   if (!exe.includes('/')) return { kind: 'program', path: exe };
-  return { kind: 'file', path: pathFrom('exe', exe, refuse) };
+  return { kind: 'file', path: pathFrom('exe', exe, false, refuse) };
 }
 
 function pipeFrom({ pipe }: HerdTask, refuse: Refuse): CheckedTask['pipe'] {
@@ -134,11 +142,11 @@ function timeoutFrom({ timeout }: HerdTask, refuse: Refuse): number | undefined 
   return ms;
 }
 
-function filesFrom(where: string, files: readonly HerdFile[], refuse: Refuse): JobFile[] {
+function filesFrom(where: string, files: readonly HerdFile[], plainNames: boolean, refuse: Refuse): JobFile[] {
   const paths = new Set<string>();
   return files.map(({ path, digest, executable }, index) => {
     const at = `${where}[${index}]`;
-    const confined = fileFrom(at, path, refuse);
+    const confined = fileFrom(at, path, plainNames, refuse);
     if (paths.has(confined)) refuse(at, `is ${JSON.stringify(path)}, as another one is`);
     paths.add(confined);
     if (digest === undefined) return refuse(at, 'has no digest');
@@ -150,27 +158,27 @@ function filesFrom(where: string, files: readonly HerdFile[], refuse: Refuse): J
   });
 }
 
-function outputsFrom(where: string, paths: readonly string[], refuse: Refuse): string[] {
+function outputsFrom(where: string, paths: readonly string[], plainNames: boolean, refuse: Refuse): string[] {
   const seen = new Set<string>();
   return paths.map((path, index) => {
     // Answered under the name that it was asked by.
     if (seen.has(path)) refuse(`${where}[${index}]`, `is ${JSON.stringify(path)}, as another one is`);
     seen.add(path);
-    fileFrom(`${where}[${index}]`, path, refuse);
+    fileFrom(`${where}[${index}]`, path, plainNames, refuse);
     return path;
   });
 }
 
-function fileFrom(where: string, path: string, refuse: Refuse): string {
-  const confined = pathFrom(where, path, refuse);
+function fileFrom(where: string, path: string, plainNames: boolean, refuse: Refuse): string {
+  const confined = pathFrom(where, path, plainNames, refuse);
   if (confined === '.' || path.endsWith('/'))
     refuse(where, `${JSON.stringify(path)} names a folder; allowed are files`);
   return confined;
 }
 
-function pathFrom(where: string, path: string, refuse: Refuse): string {
+function pathFrom(where: string, path: string, plainNames: boolean, refuse: Refuse): string {
   if (Buffer.byteLength(path) > 4_096) refuse(where, 'is longer than 4,096 bytes');
-  const confined = confinedPath(path);
+  const confined = confinedPath(path, plainNames);
   return confined.ok ? confined.path : refuse(where, confined.message);
 }
 

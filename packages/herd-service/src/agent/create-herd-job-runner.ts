@@ -196,7 +196,8 @@ class HerdJobs implements HerdJobHost {
     options: BeginOptions = {},
   ): Promise<HerdJobSession> {
     signal.throwIfAborted();
-    const checked = checkJob(init, this.#limits);
+    const { plainNames = false } = options;
+    const checked = checkJob(init, this.#limits, plainNames);
     const { jobId } = checked;
     this.#refuseIfClosed();
     if (this.#jobs.has(jobId) || this.#beginning.has(jobId)) {
@@ -209,7 +210,7 @@ class HerdJobs implements HerdJobHost {
     const dir = join(this.#jobsDir, jobId);
     const { pipesFolder, resumable: isResumable = true, rawItems = false, together: isTogether = false } = options;
     const job = new HerdJob(
-      { job: checked, principal, dir, pipesFolder, isResumable, rawItems, isTogether },
+      { job: checked, principal, dir, pipesFolder, isResumable, rawItems, isTogether, plainNames },
       this.#parts,
     );
     this.#beginning.add(jobId);

@@ -25,6 +25,8 @@ export interface HerdJobOptions {
   readonly rawItems: boolean;
   /** One slot for all of its tasks, which start together. */
   readonly isTogether: boolean;
+  /** Paths may have backslashes in them. */
+  readonly plainNames: boolean;
 }
 
 /** Counts of a job's tasks. */
@@ -127,7 +129,9 @@ export class HerdJob implements HerdJobSession {
   }
 
   add(init: MessageInitShape<typeof AddTasksSchema>): void {
-    const tasks = checkTasks(init, this.#parts.limits).filter(({ name }) => !this.#added.has(name));
+    const tasks = checkTasks(init, this.#parts.limits, this.#options.plainNames).filter(
+      ({ name }) => !this.#added.has(name),
+    );
     // What crosses a cancel on the wire is not started, and the job's end says so.
     if (this.#end !== undefined && this.#end !== JobEnd.COMPLETED) return;
     if (tasks.length === 0) return;
