@@ -1,4 +1,5 @@
 import { createClient } from '@connectrpc/connect';
+import { checkLegacyJob } from '@drover/herd-bridge/client';
 import { createAgentTransport } from '@drover/herd-pairing/client';
 import { HerdService, type FoundAgent, type HerdJobSummary } from '@drover/herd-protocol';
 import {
@@ -35,6 +36,8 @@ interface RunOptions extends AgentOptions {
   readonly json?: boolean;
   readonly dryRun?: boolean;
   readonly lostAfter?: number;
+  readonly legacySilence?: number;
+  readonly legacyShared?: boolean;
 }
 
 /** `drover herd run|jobs|cancel|schema`: jobs straight to agents. */
@@ -51,10 +54,18 @@ export function addHerdRunCommands(herd: Command, context: CommandContext): void
         'an agent that is away for so long is lost (default: as the agent says)',
       ).argParser(durationOption('--lost-after', 100)),
     )
+    .addOption(
+      new Option(
+        '--legacy-silence <duration>',
+        'an original agent that says nothing for so long is lost (default: never, since quiet tasks look so)',
+      ).argParser(durationOption('--legacy-silence', 1_000)),
+    )
+    .option('--legacy-shared', 'keep files where an original agent keeps those of all jobs, not in a folder of the job')
     .action(async (file: string, options: RunOptions) => {
       const choice = choiceFrom(options);
       const job = await readHerdJobFile(file, context.signal);
       const agents = await lookForAgents({ ...options, choice, timeoutMs: options.timeout }, context);
+      checkLegacyJob(job, agents, options.legacyShared === true ? 'shared' : 'own');
       if (options.dryRun === true) {
         out(options.json === true ? JSON.stringify(planJson(job, agents), undefined, 2) : planText(job, agents));
         return;
@@ -67,8 +78,14 @@ export function addHerdRunCommands(herd: Command, context: CommandContext): void
       });
       const digests = await FileDigests.open(digestsFile(context.env));
       const connectors = herdConnectors(
-        { unpaired: options.unpaired === true, lostAfterMs: options.lostAfter },
+        {
+          unpaired: options.unpaired === true,
+          lostAfterMs: options.lostAfter,
+          legacySilenceMs: options.legacySilence,
+          isLegacyFolderShared: options.legacyShared,
+        },
         context,
+        (agent, text) => progress.note(agent.name, text),
       );
       const running = runHerdJob(
         job,

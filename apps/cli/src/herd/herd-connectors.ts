@@ -1,6 +1,7 @@
 import { createRemoteContentStore } from '@drover/content-store-remote';
+import { createLegacyConnector } from '@drover/herd-bridge/client';
 import { HerdTrust, herdTrustDir, unpairedTls } from '@drover/herd-pairing/client';
-import type { HerdConnector } from '@drover/herd-protocol';
+import type { FoundAgent, HerdConnector } from '@drover/herd-protocol';
 import { createHerdConnector, type HerdTlsSource } from '@drover/herd-service/client';
 import { isDroverError } from '@drover/lease-kit';
 import type { CommandContext } from '../command-context.ts';
@@ -10,6 +11,10 @@ export interface HerdConnectorsOptions {
   /** Agents that this user is not paired with are reached too, and may be anybody. */
   readonly unpaired: boolean;
   readonly lostAfterMs?: number | undefined;
+  /** How long an original agent may say nothing. Absent: for ever. */
+  readonly legacySilenceMs?: number | undefined;
+  /** Jobs of an original agent share one folder, as those of original clients do. Default: each has its own. */
+  readonly isLegacyFolderShared?: boolean | undefined;
 }
 
 /** Knows the certificates of this user's pairings. */
@@ -29,8 +34,12 @@ export function herdTls({ unpaired }: HerdConnectorsOptions, context: CommandCon
   };
 }
 
-/** The connectors of `drover herd run`, one for each protocol. */
-export function herdConnectors(options: HerdConnectorsOptions, context: CommandContext): HerdConnector[] {
+/** The connectors of `drover herd run`, one for each protocol. `onNote` is told what a person should know of an original agent. */
+export function herdConnectors(
+  options: HerdConnectorsOptions,
+  context: CommandContext,
+  onNote: (agent: FoundAgent, text: string) => void,
+): HerdConnector[] {
   return [
     createHerdConnector(
       { lostAfterMs: options.lostAfterMs },
@@ -39,6 +48,13 @@ export function herdConnectors(options: HerdConnectorsOptions, context: CommandC
         // On a LAN, compressing costs more time than it saves.
         contentOver: (transport) => createRemoteContentStore({ compression: 'never' }, { transport }),
       },
+    ),
+    createLegacyConnector(
+      {
+        silenceLimitMs: options.legacySilenceMs,
+        folder: options.isLegacyFolderShared === true ? 'shared' : 'own',
+      },
+      { onNote },
     ),
   ];
 }

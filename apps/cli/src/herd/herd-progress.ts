@@ -86,6 +86,11 @@ export class HerdProgress {
     }, drawEveryMs);
   }
 
+  /** Tells something of an agent. */
+  note(agent: string, text: string): void {
+    this.#print(styleText('yellow', `${printable(agent)}: ${printable(text)}`));
+  }
+
   /** Takes the bars away. */
   end(): void {
     clearTimeout(this.#timer);

@@ -1,10 +1,11 @@
-import { createStaticFinder, discoveryPortDefault, mergeOf, type FinderDeps } from '@drover/herd-discovery';
+import { createLegacyFinder } from '@drover/herd-bridge/client';
+import { createStaticFinder, discoveryPortDefault, mergeOf } from '@drover/herd-discovery';
 import { HerdTrust, herdTrustDir, type TrustedAgent } from '@drover/herd-pairing/client';
 import type { FoundAgent } from '@drover/herd-protocol';
 import { DroverError, messageOf } from '@drover/lease-kit';
 import { UsageError, type CommandContext } from '../command-context.ts';
 import { chooseAgents, isNamed, type AgentChoice } from './choose-agents.ts';
-import { findersFor, type HerdFinderOptions } from './finders-for.ts';
+import { findersFor, type HerdFinderDeps, type HerdFinderOptions } from './finders-for.ts';
 import { readPairedAgents } from './paired-agents.ts';
 
 /** Whom a command looks for, and where. */
@@ -21,14 +22,17 @@ export async function lookForAgents(options: LookForAgentsOptions, context: Comm
   const { choice } = options;
   const paired = readPairedAgents(context.env);
   const names = choice.kind === 'named' ? choice.names : [];
-  const deps: FinderDeps = { knownAgents: paired };
   const troubles: string[] = [];
+  const onLegacyNote = (text: string): void => void troubles.push(text);
+  const deps: HerdFinderDeps = { knownAgents: paired, onLegacyNote };
   const onFailure = (error: unknown): void => void troubles.push(messageOf(error));
   const hosts = names.filter((name) => /[.:]|^localhost$/.test(name));
   const port = options.port ?? discoveryPortDefault;
+  const legacyHosts = options.legacy === true ? hosts.map((host) => ({ host: host.replace(/:\d+$/, '') })) : [];
   const finder = mergeOf(
     [
       findersFor(options, deps, onFailure),
+      ...(legacyHosts.length === 0 ? [] : [createLegacyFinder({ broadcast: false, hosts: legacyHosts })]),
       ...(hosts.length === 0 ? [] : [createStaticFinder({ hosts, port }, deps)]),
       ...(paired.hosts.length === 0 ? [] : [createStaticFinder({ hosts: paired.hosts.slice(0, 256), port }, deps)]),
     ],

@@ -1,3 +1,4 @@
+export { checkLegacyJob, type LegacyJobPlan } from './check-legacy-job.ts';
 export { createLegacyConnector, type LegacyConnectorDeps, type LegacyConnectorOptions } from './legacy-connector.ts';
 export {
   createLegacyFinder,

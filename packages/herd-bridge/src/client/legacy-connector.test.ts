@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { FoundAgent, HerdAgentLink, HerdJobCall } from '@drover/herd-protocol';
+import { PipeKind, type FoundAgent, type HerdAgentLink, type HerdJobCall } from '@drover/herd-protocol';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { createLegacyConnector, type LegacyConnectorOptions } from './legacy-connector.ts';
 import { createLegacyFinder } from './legacy-finder.ts';
@@ -69,7 +69,7 @@ const task = (name: string, pipe: string | undefined = name, more: object = {}) 
   name,
   exe: 'bin/run',
   workingFolder: 'bin',
-  ...(pipe !== undefined && { pipe: { name: pipe } }),
+  ...(pipe !== undefined && { pipe: { name: pipe, kind: PipeKind.FIFO } }),
   ...more,
 });
 const ok = (pipe: string): string => `<${pipe}><End>Ok</End></${pipe}>`;
@@ -180,9 +180,12 @@ test('outputs come back, and those that are missing are told', async () => {
     'missing out/none',
     'job COMPLETED',
   ]);
-  await writeFile(join(folder, 'target'), 'old');
-  await link.receive(got!, join(folder, 'target'), signal);
-  expect(await readFile(join(folder, 'target'), 'latin1')).toBe('x</Output></Job>');
+  const target = join(folder, 'results', 'target');
+  await link.receive(got!, target, signal);
+  await writeFile(target, 'old');
+  await link.receive(got!, target, signal);
+  expect(await readdir(join(folder, 'results'))).toEqual(['target']);
+  expect(await readFile(target, 'latin1')).toBe('x</Output></Job>');
   await expect(link.receive({ ...got!, hash: '00' }, join(folder, 'x'), signal)).rejects.toMatchObject({
     code: 'BLOB_NOT_FOUND',
   });

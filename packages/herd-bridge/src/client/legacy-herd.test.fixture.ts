@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { create } from '@bufbuild/protobuf';
-import type { HerdJobCall, HerdTask, LocalFile, RunJobResponse } from '@drover/herd-protocol';
+import type { HerdJobCall, HerdTask, LocalFile, PipeKind, RunJobResponse } from '@drover/herd-protocol';
 import { BlobDigestSchema } from '@drover/lease-protocol';
 
 /** Writes a file, as a client has it that has looked at its bytes. */
@@ -44,7 +44,7 @@ export function shortly({ message }: RunJobResponse): string {
 /** A task, of which only what is given differs from nothing. */
 export type TaskInit = Partial<Omit<HerdTask, '$typeName' | 'pipe'>> & {
   readonly name: string;
-  readonly pipe?: { readonly name: string };
+  readonly pipe?: { readonly name: string; readonly kind?: PipeKind };
 };
 
 /** Adds tasks as credits come, finishes when there are none left, and collects what is said; `onResponse` may interfere. */

@@ -1,9 +1,11 @@
 import { create } from '@bufbuild/protobuf';
-import { HerdTaskSchema } from '@drover/herd-protocol';
+import { HerdTaskSchema, PipeKind } from '@drover/herd-protocol';
 import { expect, test } from 'vitest';
 import type { TaskInit } from './legacy-herd.test.fixture.ts';
 import { legacyTask } from './legacy-task.ts';
 import { WireNames } from './wire-names.ts';
+
+const kind = PipeKind.FIFO;
 
 function tagOf(task: Partial<TaskInit>, isWindows = false, folder = ''): string {
   const made = legacyTask(
@@ -22,10 +24,10 @@ test.each<[string, Partial<TaskInit>, string]>([
   ['an absolute program', { exe: '/bin/sh' }, 'none of them'],
   ['another working folder', { workingFolder: 'data' }, `runs a program in the program's folder, "bin"`],
   ["the job's working folder", { workingFolder: '' }, `the working folder is the job's`],
-  ['a pipe with a space', { pipe: { name: 'a b' } }, 'is no name for it'],
-  ['a pipe in another folder', { pipe: { name: '../x' } }, 'is no name for it'],
-  ['a pipe without a name', { pipe: { name: '' } }, 'is no name for it'],
-  ["a pipe of the agent's name", { pipe: { name: 'Internal' } }, "agent's own messages"],
+  ['a pipe with a space', { pipe: { name: 'a b', kind } }, 'is no name for it'],
+  ['a pipe in another folder', { pipe: { name: '../x', kind } }, 'is no name for it'],
+  ['a pipe without a name', { pipe: { name: '', kind } }, 'is no name for it'],
+  ["a pipe of the agent's name", { pipe: { name: 'Internal', kind } }, "agent's own messages"],
   ['a quote in its name', { name: 'say "x"' }, 'no escape for'],
   ['a bracket in an argument', { arguments: ['a>b'] }, 'no escape for'],
   ['a newline in an argument', { arguments: ['a\nb'] }, 'no escape for'],
@@ -43,6 +45,12 @@ test('what Windows has not', () => {
   expect(() => tagOf({ exe: './c:d', workingFolder: '' }, true)).toThrow('Windows has no such file names');
   expect(() => tagOf({ arguments: ['a b'] }, true)).toThrow('no way to quote it');
   expect(() => tagOf({ arguments: [''] }, true)).toThrow('no way to quote it');
+});
+
+test('a pipe that nobody asked for is not waited for, unless the program is told of it', () => {
+  const pipe = { name: 'p', kind: PipeKind.UNSPECIFIED };
+  expect(tagOf({ pipe })).toContain('Arguments="" Pipe=""');
+  expect(tagOf({ pipe, arguments: ['{pipe}'] })).toContain('Arguments="/tmp/p" Pipe="p"');
 });
 
 test('what can be said', () => {

@@ -1,5 +1,5 @@
 import { create } from '@bufbuild/protobuf';
-import { HerdTaskSchema, type HerdTask } from '@drover/herd-protocol';
+import { HerdTaskSchema, PipeKind, type HerdTask } from '@drover/herd-protocol';
 import { DroverError, messageOf } from '@drover/lease-kit';
 import { posix } from 'node:path';
 import { internalTag, taskTagBytes } from '../wire/index.ts';
@@ -49,8 +49,8 @@ export function legacyTask(task: HerdTask, inputs: ReadonlySet<string>, names: W
       `it runs a program in the program's folder, ${JSON.stringify(ownFolder)}, and the working folder is ${meant}`,
     );
   }
-  const pipe = task.pipe?.name ?? '';
-  if (task.pipe !== undefined && !pipeName.test(pipe)) {
+  const pipe = isPipeUsed(task) ? task.pipe!.name : '';
+  if (isPipeUsed(task) && !pipeName.test(pipe)) {
     throw refuse(
       `pipe ${JSON.stringify(pipe)} is no name for it; allowed are ASCII letters, digits and . _ - +, at most 128`,
     );
@@ -71,6 +71,15 @@ export function legacyTask(task: HerdTask, inputs: ReadonlySet<string>, names: W
   } catch (error) {
     throw refuse(messageOf(error));
   }
+}
+
+/**
+ * An agent waits for ever for a program that does not open its pipe. One that nobody asked for is left out, unless the program
+ * is told of it: its environment, where it could find it else, is not sent.
+ */
+function isPipeUsed({ pipe, arguments: values }: HerdTask): boolean {
+  if (pipe === undefined) return false;
+  return pipe.kind !== PipeKind.UNSPECIFIED || values.some((value) => value.includes('{pipe}'));
 }
 
 /** A task that names a program and runs nothing, as long as the program is empty. */

@@ -2,9 +2,9 @@ import { DroverError } from '@drover/lease-kit';
 import type { BlobDigest } from '@drover/lease-protocol';
 import { createHash, randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
-import { copyFile, mkdtemp, open, rename, rm } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, open, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 
 /** An output that came with the results. */
 export interface StagedOutput {
@@ -35,7 +35,7 @@ export class StagedOutputs implements AsyncDisposable {
     const hash = createHash('sha256');
     let sizeBytes = 0;
     try {
-      await using file = await open(path, 'wx', 0o600);
+      await using file = await open(path, 'wx');
       for await (const piece of pieces) {
         await file.writeFile(piece);
         hash.update(piece);
@@ -63,7 +63,7 @@ export class StagedOutputs implements AsyncDisposable {
     await rm(file.path, { force: true });
   }
 
-  /** Copies a content to `target` by way of a temporary name beside it. Throws `BLOB_NOT_FOUND`. */
+  /** Copies a content to `target`, whose folder is made, by way of a temporary name beside it. Throws `BLOB_NOT_FOUND`. */
   async copyTo({ hash }: Pick<BlobDigest, 'hash'>, target: string): Promise<void> {
     const file = this.#files.get(hash);
     if (file === undefined) {
@@ -73,7 +73,8 @@ export class StagedOutputs implements AsyncDisposable {
         message: `no output of the content ${hash} came from the agent`,
       });
     }
-    const temporary = `${target}.${randomUUID()}.part`;
+    const temporary = join(dirname(target), `.${basename(target).slice(0, 100)}.${randomUUID()}.part`);
+    await mkdir(dirname(target), { recursive: true });
     try {
       await copyFile(file.path, temporary, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
       await rename(temporary, target);

@@ -6,7 +6,7 @@ import { herdJobBounds } from './herd-job.ts';
 import { herdJobFileSchema, type HerdJobFile } from './herd-job-file-schema.ts';
 import { herdJobFileInvalid, type DraftInput, type DraftOutput, type DraftTask, type JobDraft } from './job-draft.ts';
 
-const kinds = { fifo: PipeKind.FIFO, 'unix-socket': PipeKind.UNIX_SOCKET } as const;
+const kinds = { default: PipeKind.UNSPECIFIED, fifo: PipeKind.FIFO, 'unix-socket': PipeKind.UNIX_SOCKET } as const;
 
 /** Reads a job in YAML. Throws `HERD_JOB_FILE_INVALID` with file, line and column of each fault. */
 export function draftFromYaml(text: string, file: string): JobDraft {
@@ -36,7 +36,7 @@ export function draftFromYaml(text: string, file: string): JobDraft {
     return Array.from(expandTask(task), (one): DraftTask => {
       const { arguments: args, fault } = argumentsOf(one);
       if (fault !== undefined) faults.push(`${locate([...path, 'args'])}: ${fault}`);
-      const pipe = one.pipe ?? 'fifo';
+      const pipe = one.pipe ?? 'default';
       return {
         name: one.name,
         exe: one.exe,

@@ -74,7 +74,7 @@ tasks:
       arguments: ['-x', 'a b', '{pipe}'],
       environment: {},
       workingFolder: '',
-      pipe: { name: 'one', kind: PipeKind.FIFO },
+      pipe: { name: 'one', kind: PipeKind.UNSPECIFIED },
       timeoutMs: 90_000,
       retries: 2,
       inputs: [],

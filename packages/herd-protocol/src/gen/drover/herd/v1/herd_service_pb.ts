@@ -880,13 +880,15 @@ export const CancelJobResponseSchema: GenMessage<CancelJobResponse> = /*@__PURE_
  */
 export const PipeKind = {
   /**
-   * A FIFO, on Windows a named pipe.
+   * A FIFO, on Windows a named pipe, that nobody asked for: the task may know nothing of it.
    *
    * @generated from enum value: PIPE_KIND_UNSPECIFIED = 0;
    */
   UNSPECIFIED: 0,
 
   /**
+   * The same, asked for.
+   *
    * @generated from enum value: PIPE_KIND_FIFO = 1;
    */
   FIFO: 1,
