@@ -155,6 +155,8 @@ export class AgentRun {
     const { job, connector } = this.#deps;
     const signal = AbortSignal.any([this.#deps.signal, this.#deps.preparing]);
     this.#link = await connector.connect(this.agent, signal);
+    // Who leaves does not wait for what the agent has still to say.
+    this.#deps.signal.addEventListener('abort', () => void this.close(), { once: true });
     const files = await this.#filesOf(job.inputs, signal);
     for (let attempt = 1; ; attempt++) {
       this.#sentBytes += (await this.#link.send(files, signal)).sentBytes;
