@@ -2,6 +2,7 @@ import { loadAppConfig } from '@drover/app-config';
 import { expect, test } from 'vitest';
 import { agentConfig } from '../agent-config.ts';
 import { agentService, givenFlags, type AgentServiceOptions, type ServiceScope } from './agent-service.ts';
+import { nextLines } from './service-text.ts';
 
 function described(flags: Record<string, string>, more: Partial<AgentServiceOptions> & { scope?: ServiceScope } = {}) {
   return agentService({
@@ -78,5 +79,20 @@ test('flags are given again as they were, but for secrets', () => {
   ).toEqual(['--server-urls=http://a', '--server-urls=http://b', '--server-plaintext=true', '--stop-grace=1h']);
   expect(() => givenFlags(agentConfig, { serverToken: 'abc' })).toThrow(
     expect.objectContaining({ code: 'FLAG_SECRET', message: expect.not.stringContaining('abc') as string }),
+  );
+});
+
+test('the ports of the herd are named, and no server is missed there', () => {
+  expect(described({})).toMatchObject({ ports: [], callsThisMachine: true });
+  const herd = described({ 'herd.enabled': 'true' });
+  expect(herd.callsThisMachine).toBe(false);
+  expect(nextLines(herd, { scope: 'system', restartNeeded: false })).toEqual([
+    'secrets such as DROVER_AGENT_SERVER_ENROLMENT_TOKEN=… go into /etc/drover/drover-agent.env, mode 600',
+    'let the herd in, if there is a firewall: TCP port 7614',
+    'let the herd in, if there is a firewall: UDP port 7614',
+    'look at it: drover agent service status',
+  ]);
+  expect(nextLines(herd, { scope: 'windows', restartNeeded: true }).join('\n')).toMatch(
+    /^it goes on as it was until it is restarted: drover-agent\.exe restart.*\n(?:.*\n)*.*netsh .*protocol=UDP localport=7614$/m,
   );
 });

@@ -35,6 +35,10 @@ export interface AgentService {
   readonly folders: readonly string[];
   /** How long a stop lets work go on. */
   readonly graceMs: number;
+  /** It takes work from a server that nobody has named: one on this machine. */
+  readonly callsThisMachine: boolean;
+  /** What a firewall has to let in. */
+  readonly ports: readonly { readonly protocol: 'TCP' | 'UDP'; readonly port: number }[];
 }
 
 /** A machine that is shut down does not wait for a day, as an agent does that a person stops; unless told so. */
@@ -72,6 +76,8 @@ export function agentService(options: AgentServiceOptions): AgentService {
     // Root has put the first version there, wherever it is.
     folders: [...new Set([...outside, ...(supervisor === undefined ? [] : [supervisor.home])])],
     graceMs,
+    callsThisMachine: value.server.urls === undefined && !value.herd.enabled,
+    ports: portsOf(value),
     description: {
       name,
       title: 'Drover agent',
@@ -120,6 +126,11 @@ function commandOf({ agent, flags, supervisor }: AgentServiceOptions): readonly 
   // A bundle's entry is started like `drover`, unless it is the agent's own program.
   const word = basename(supervisor.entry).startsWith('drover-agent') ? [] : ['agent'];
   return [supervisor.program, '--home', supervisor.home, '--', ...word, ...flags];
+}
+
+function portsOf({ herd: { enabled, port, discovery } }: AgentConfig): AgentService['ports'] {
+  if (!enabled || port === 0) return [];
+  return [{ protocol: 'TCP', port }, ...(discovery ? [{ protocol: 'UDP' as const, port }] : [])];
 }
 
 function tlsFiles({ server, health }: AgentConfig): (string | undefined)[] {

@@ -26,10 +26,10 @@ export function statusLines(status: ServiceStatus): string[] {
 
 /** What an operator does after an installation. */
 export function nextLines(
-  { description, graceMs, stateFolder }: AgentService,
+  { description, graceMs, stateFolder, callsThisMachine, ports }: AgentService,
   { scope, restartNeeded }: { readonly scope: ServiceScope; readonly restartNeeded: boolean },
 ): string[] {
-  const { name, environmentFile, command } = description;
+  const { name, environmentFile } = description;
   const user = scope === 'user' ? ' --user' : '';
   const restart = scope === 'windows' ? `${name}.exe restart` : `systemctl${user} restart ${name}`;
   const minutes = Math.round(graceMs / 60_000);
@@ -40,7 +40,7 @@ export function nextLines(
       `it goes on as it was until it is restarted: ${restart} (work may end first, for ${minutes} min at most)`,
     ),
     ...line(
-      configOf(command) === undefined && !command.some((word) => word.startsWith('--server-urls')),
+      callsThisMachine,
       'it calls a server on this machine: --server-urls, or server.urls in a file for --config, names another',
     ),
     ...line(
@@ -50,6 +50,11 @@ export function nextLines(
     ...line(
       scope === 'windows',
       `it runs as LocalService, who must be let write: icacls "${stateFolder}" /grant "LOCAL SERVICE:(OI)(CI)M"`,
+    ),
+    ...ports.map(({ protocol, port }) =>
+      scope === 'windows'
+        ? `let the herd in: netsh advfirewall firewall add rule name="${name} ${protocol}" dir=in action=allow protocol=${protocol} localport=${port}`
+        : `let the herd in, if there is a firewall: ${protocol} port ${port}`,
     ),
     ...line(scope === 'user', 'it runs while you are logged in; "loginctl enable-linger" keeps it afterwards'),
     `look at it: drover agent service status${user}${name === 'drover-agent' ? '' : ` --name ${name}`}`,
