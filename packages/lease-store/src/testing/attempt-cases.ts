@@ -11,6 +11,7 @@ import {
   boundSample,
   claimAll,
   endOf,
+  openSample,
   rejectsWith,
   sampleContext as context,
   sampleEntry,
@@ -52,6 +53,23 @@ export const attemptStoreCases: readonly StoreCase[] = [
       assert.deepEqual(await secretsOf(other, { attempt: 2 }), sealed);
       await store.attempts.record([endOf({ ...key, attempt: 2, ...other }, 'completed')], context);
       await rejectsWith(secretsOf(other, { attempt: 2 }), 'SESSION_FENCED');
+    },
+  },
+  {
+    name: 'gives secrets to the session of now alone: an earlier one of the same agent is refused, though the attempt goes on',
+    async run({ store }) {
+      const agent = await sampleSession(store, 'agent-1');
+      const entry = sampleEntry({}, agent);
+      const [attempt] = await store.queue.enqueue([{ ...entry, secrets: Uint8Array.of(9) }], context);
+      assert.ok(attempt);
+      const key = { leaseId: attempt.leaseId, attempt: 1 };
+      await store.attempts.record([acceptanceOf(attempt)], context);
+      // Another process of the machine, or the same one after a pause, proves the attempt and has it from now on.
+      const { epoch } = await openSample(store, 'agent-1', { proven: [key] });
+      assert.ok(epoch > agent.epoch);
+      await rejectsWith(store.attempts.secretsOf({ ...agent, ...key }, context), 'SESSION_FENCED');
+      const found = await store.attempts.secretsOf({ agentId: 'agent-1', epoch, ...key }, context);
+      assert.deepEqual(found && [...found], [9]);
     },
   },
   {
