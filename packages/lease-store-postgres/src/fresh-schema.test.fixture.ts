@@ -80,7 +80,9 @@ export async function freshSchema(): Promise<FreshSchema> {
     },
     empty: async () => {
       await Promise.all(stores.splice(0).map((store) => store.close()));
-      await pool.query(`truncate ${emptied.map((table) => `${schema}.${table}`).join(', ')} restart identity`);
+      // Truncating makes a file of every table and index anew: 200 ms. As a replica, for the audit refuses to be emptied.
+      const deletions = emptied.map((table) => `delete from ${schema}.${table};`).join('');
+      await pool.query(`begin; set local session_replication_role = replica; ${deletions} commit`);
     },
     elapse: async (ms) => {
       const by = `interval '${ms} milliseconds'`;
