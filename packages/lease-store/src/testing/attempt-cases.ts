@@ -194,25 +194,38 @@ export const attemptStoreCases: readonly StoreCase[] = [
         { attemptsMax: 20, after: [], onFailedWork: false, backoffMs: 5_000 },
       ];
       for (const retry of policies) {
-        for (const outcome of outcomes) {
-          for (const succeeded of [undefined, true, false]) {
-            for (const noRetry of [false, true]) {
-              for (const cancelWished of [false, true]) {
-                const job = sampleJob([{ retry }], agent);
-                const [attempt] = (await store.jobs.submit([job], context)).assigned;
-                assert.ok(attempt);
-                if (cancelWished) await store.jobs.wishCancel(job.jobId, 'no longer', context);
-                const changes = { noRetry, ...(succeeded === undefined ? {} : { succeeded }) };
-                const [result] = await store.attempts.record([endOf(attempt, outcome, changes)], context);
-                const expected = retryDecision(retry, { outcome, ...changes, cancelWished, attemptsCounted: 0 });
-                const shown = JSON.stringify({ retry, outcome, succeeded, noRetry, cancelWished });
-                assert.deepEqual(result, { result: 'persisted', final: expected.final, jobId: job.jobId }, shown);
-                const lease = await store.jobs.lease(attempt.leaseId, context);
-                assert.equal(lease.state, expected.final ? 'ended' : 'waiting', shown);
-                assert.equal(lease.cancelWished, cancelWished, shown);
-              }
-            }
-          }
+        // All ends of a policy in one call: each of these calls is some milliseconds with a database.
+        const cases = outcomes.flatMap((outcome) =>
+          [undefined, true, false].flatMap((succeeded) =>
+            [false, true].flatMap((noRetry) =>
+              [false, true].map((cancelWished) => {
+                const ended = { outcome, noRetry, ...(succeeded === undefined ? {} : { succeeded }) };
+                return { job: sampleJob([{ retry }], agent), ended, cancelWished };
+              }),
+            ),
+          ),
+        );
+        const { assigned } = await store.jobs.submit(
+          cases.map(({ job }) => job),
+          context,
+        );
+        const attempts = new Map(assigned.map((attempt) => [attempt.leaseId, attempt]));
+        const attemptOf = ({ job }: (typeof cases)[number]) => attempts.get(job.leases[0]!.draft.leaseId)!;
+        for (const { job, cancelWished } of cases) {
+          if (cancelWished) await store.jobs.wishCancel(job.jobId, 'no longer', context);
+        }
+        const writes = cases.map((one) => endOf(attemptOf(one), one.ended.outcome, one.ended));
+        const results = await store.attempts.record(writes, context);
+        const records = new Map(
+          (await store.jobs.jobs({ limit: cases.length }, context)).map((job) => [job.jobId, job]),
+        );
+        for (const [index, { job, ended, cancelWished }] of cases.entries()) {
+          const expected = retryDecision(retry, { ...ended, cancelWished, attemptsCounted: 0 });
+          const shown = JSON.stringify({ retry, ...ended, cancelWished });
+          assert.deepEqual(results[index], { result: 'persisted', final: expected.final, jobId: job.jobId }, shown);
+          const lease = records.get(job.jobId)?.leases[0];
+          assert.equal(lease?.state, expected.final ? 'ended' : 'waiting', shown);
+          assert.equal(lease.cancelWished, cancelWished, shown);
         }
       }
     },
