@@ -1,19 +1,6 @@
 import tab from '@bomb.sh/tab/commander';
 import { Command, Help, Option } from 'commander';
 import type { CommandContext } from './command-context.ts';
-import { addEnrolmentCommands } from './commands/enrolment-commands.ts';
-import { addBundleCommands } from './commands/bundle-commands.ts';
-import { addAccessCommands } from './commands/access-commands.ts';
-import { addDiscoverCommand } from './commands/discover-command.ts';
-import { addFleetCommands } from './commands/fleet-commands.ts';
-import { addHerdCommands } from './commands/herd-commands.ts';
-import { addJobCommands } from './commands/job-commands.ts';
-import { addSubmitCommand } from './commands/submit-command.ts';
-import { addSignInCommands } from './commands/sign-in-commands.ts';
-import { addAgentCommands } from './commands/agent-commands.ts';
-import { addPoolCommands } from './commands/pool-commands.ts';
-import { addWorkspaceCommands } from './commands/workspace-commands.ts';
-import { addUpCommand } from './commands/up-command.ts';
 import { version } from './version.ts';
 
 /**
@@ -27,19 +14,11 @@ export async function createProgram(context: CommandContext, argv: readonly stri
     // What stands behind the name of an inner command belongs to that one.
     .enablePositionalOptions()
     .exitOverride();
-  addUpCommand(program, context);
-  addJobCommands(program, context);
-  addSubmitCommand(program, context);
-  addFleetCommands(program, context);
-  addAgentCommands(program, context);
-  addEnrolmentCommands(program, context);
-  addBundleCommands(program, context);
-  addSignInCommands(program, context);
-  addAccessCommands(program, context);
-  addPoolCommands(program, context);
-  addWorkspaceCommands(program, context);
-  addDiscoverCommand(program, context);
-  await addHerdCommands(program, context);
+  // An app that runs for months needs none of what the other commands are made of.
+  if (!['server', 'agent'].includes(argv[0] ?? '')) {
+    const { addCommands } = await import('./commands/add-commands.ts');
+    await addCommands(program, context);
+  }
   program.addCommand(await appCommand('server', 'run a server', argv));
   program.addCommand(await appCommand('agent', 'run an agent on this machine', argv));
   for (const command of [program, ...allCommands(program)]) {
