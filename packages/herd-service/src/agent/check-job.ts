@@ -69,11 +69,19 @@ export function checkJob(
   };
 }
 
-/** Checks tasks. Throws `HERD_TASK_INVALID` for the first that is wrong. */
+/** What tasks are checked by. */
+export interface TaskRules {
+  readonly limits: HerdLimits;
+  /** A backslash or a drive letter in a path is a plain character. */
+  readonly plainNames: boolean;
+  /** Of the job's inputs. */
+  readonly inputPaths: ReadonlySet<string>;
+}
+
+/** Checks tasks of a job. Throws `HERD_TASK_INVALID` for the first that is wrong. */
 export function checkTasks(
   init: MessageInitShape<typeof AddTasksSchema>,
-  limits: HerdLimits,
-  plainNames: boolean,
+  rules: TaskRules,
 ): CheckedTask[] {
   const names = new Set<string>();
   return create(AddTasksSchema, init).tasks.map((task) => {
@@ -86,11 +94,11 @@ export function checkTasks(
     }
     if (names.has(task.name)) refuse('name', 'is there twice; each task has a name of its own');
     names.add(task.name);
-    return checkTask(task, limits, plainNames, refuse);
+    return checkTask(task, rules, refuse);
   });
 }
 
-function checkTask(task: HerdTask, limits: HerdLimits, plainNames: boolean, refuse: Refuse): CheckedTask {
+function checkTask(task: HerdTask, { limits, plainNames, inputPaths }: TaskRules, refuse: Refuse): CheckedTask {
   const variables = Object.entries(task.environment);
   atMost('arguments', task.arguments.length, limits.argumentsPerTaskMax, 'arguments', refuse);
   atMost('environment', variables.length, limits.argumentsPerTaskMax, 'variables', refuse);
@@ -109,7 +117,7 @@ function checkTask(task: HerdTask, limits: HerdLimits, plainNames: boolean, refu
   }
   return {
     name: task.name,
-    exe: exeFrom(task.exe, refuse),
+    exe: exeFrom(task, inputPaths, refuse),
     args: task.arguments,
     env: task.environment,
     workingFolder: task.workingFolder === '' ? '.' : pathFrom('working_folder', task.workingFolder, plainNames, refuse),
@@ -120,10 +128,12 @@ function checkTask(task: HerdTask, limits: HerdLimits, plainNames: boolean, refu
   };
 }
 
-function exeFrom(exe: string, refuse: Refuse): CheckedTask['exe'] {
+function exeFrom({ exe, inputs }: HerdTask, inputPaths: ReadonlySet<string>, refuse: Refuse): CheckedTask['exe'] {
   if (exe === '')
     refuse('exe', 'is empty; allowed are a path in the job’s folder, an absolute path, or a name on the PATH');
   if (exe.startsWith('/') || /^[A-Za-z]:[\\/]/.test(exe)) return { kind: 'program', path: exe };
+  // Who sends a program means that one rather than another of its name.
+  if (inputPaths.has(exe) || inputs.some(({ path }) => path === exe)) return { kind: 'file', path: exe };
   if (!exe.includes('/')) return { kind: 'program', path: exe };
   return { kind: 'file', path: pathFrom('exe', exe, false, refuse) };
 }

@@ -111,6 +111,7 @@ describe('a job', () => {
     await using runner = await open();
     const session = await begin(runner, {
       inputs: [
+        await file('own-tool', '#!/bin/sh\nexit 9\n', true),
         await file('bin/tool', '#!/bin/sh\ncat data/in.txt; echo "$A $DROVER_HERD_TASK"\n', true),
         await file('data/in.txt', 'input\n'),
       ],
@@ -126,6 +127,7 @@ describe('a job', () => {
       }),
       { name: 'absent', exe: 'no-such-program', outputs: ['x'] },
       sh('killed', 'kill -9 $$'),
+      { name: 'sent', exe: 'own-tool' },
       sh('late', 'exec sleep 60', { timeout: { seconds: 0n, nanos: 30_000_000 } }),
     ]);
     expect(responses.map(({ sequence }) => Number(sequence))).toEqual(responses.map((_, index) => index + 1));
@@ -134,6 +136,7 @@ describe('a job', () => {
       out: TaskEnd.FAILED,
       absent: TaskEnd.COULD_NOT_START,
       killed: TaskEnd.FAILED,
+      sent: TaskEnd.FAILED,
       late: TaskEnd.TIMED_OUT,
     });
     const [tool, out, absent, killed] = ['tool', 'out', 'absent', 'killed'].map((name) =>

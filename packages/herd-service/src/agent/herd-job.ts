@@ -60,6 +60,7 @@ export class HerdJob implements HerdJobSession {
   readonly #options: HerdJobOptions;
   readonly #parts: HerdJobParts;
   readonly #responses: JobResponses;
+  readonly #inputPaths: ReadonlySet<string>;
   readonly #stopping = new AbortController();
   readonly #added = new Set<string>();
   readonly #live = new Map<string, LiveTask>();
@@ -82,6 +83,7 @@ export class HerdJob implements HerdJobSession {
     this.#parts = parts;
     this.jobId = options.job.jobId;
     this.name = options.job.name;
+    this.#inputPaths = new Set(options.job.inputs.map(({ path }) => path));
     this.principal = options.principal;
     this.folder = join(options.dir, 'files');
     this.#responses = new JobResponses({
@@ -129,9 +131,12 @@ export class HerdJob implements HerdJobSession {
   }
 
   add(init: MessageInitShape<typeof AddTasksSchema>): void {
-    const tasks = checkTasks(init, this.#parts.limits, this.#options.plainNames).filter(
-      ({ name }) => !this.#added.has(name),
-    );
+    const rules = {
+      limits: this.#parts.limits,
+      plainNames: this.#options.plainNames,
+      inputPaths: this.#inputPaths,
+    };
+    const tasks = checkTasks(init, rules).filter(({ name }) => !this.#added.has(name));
     // What crosses a cancel on the wire is not started, and the job's end says so.
     if (this.#end !== undefined && this.#end !== JobEnd.COMPLETED) return;
     if (tasks.length === 0) return;

@@ -302,7 +302,8 @@ export type HerdTask = Message<"drover.herd.v1.HerdTask"> & {
   name: string;
 
   /**
-   * A path in the job's folder, an absolute path of the agent's machine, or a name on its PATH (no `/` in it).
+   * A path in the job's folder (with a `/`, or as an input of the job or the task has it), an absolute path of the agent's machine,
+   * or a name on its PATH.
    *
    * @generated from field: string exe = 2;
    */
