@@ -79,10 +79,7 @@ export interface TaskRules {
 }
 
 /** Checks tasks of a job. Throws `HERD_TASK_INVALID` for the first that is wrong. */
-export function checkTasks(
-  init: MessageInitShape<typeof AddTasksSchema>,
-  rules: TaskRules,
-): CheckedTask[] {
+export function checkTasks(init: MessageInitShape<typeof AddTasksSchema>, rules: TaskRules): CheckedTask[] {
   const names = new Set<string>();
   return create(AddTasksSchema, init).tasks.map((task) => {
     const refuse: Refuse = (where, what) => {
