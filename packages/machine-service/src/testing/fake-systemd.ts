@@ -45,7 +45,7 @@ export function createFakeSystemd(
   const binFolder = join(folder, 'bin');
   const stateFile = join(folder, 'state.json');
   mkdirSync(binFolder, { recursive: true });
-  const script = join(import.meta.dirname, `fake-systemd-program${extname(import.meta.filename)}`);
+  const script = join(import.meta.dirname, `main${extname(import.meta.filename)}`);
   for (const name of ['systemctl', 'journalctl', 'systemd-sysusers', 'id']) {
     const path = join(binFolder, name);
     writeFileSync(

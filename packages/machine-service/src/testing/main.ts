@@ -1,6 +1,6 @@
 import { answerAsSystemd } from './answer-as-systemd.ts';
 
-// Run as one of the programs of systemd: `node fake-systemd-program.ts STATE-FILE PROGRAM ARGUMENTS…`.
+// Run as one of the programs of systemd: `node main.ts STATE-FILE PROGRAM ARGUMENTS…`.
 const [stateFile = '', program = '', ...args] = process.argv.slice(2);
 const { code, stdout, stderr } = answerAsSystemd(stateFile, program, args);
 process.stdout.write(stdout);
