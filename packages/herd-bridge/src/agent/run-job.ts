@@ -61,6 +61,7 @@ export async function runJob(
         }
         break;
       case 'ended':
+        logFailedStart(message.value, logger);
         await tell(endBytes(message.value, pipes.get(message.value.task) ?? ''));
         break;
       case 'output':
@@ -92,6 +93,12 @@ function addTasks(session: HerdJobSession, tasks: readonly TaskRequest[], logger
     if (tasks.length > 1) for (const task of tasks) addTasks(session, [task], logger);
     else logger.warn({ task: first!.task.name, err: error }, `a task is left out: ${messageOf(error)}`);
   }
+}
+
+/** The client hears nothing of it, as from a genuine agent: then the log must say why. */
+function logFailedStart({ task, end, errorCode, errorMessage }: TaskEnded, logger: Logger): void {
+  if (end !== TaskEnd.COULD_NOT_START) return;
+  logger.warn({ task, code: errorCode }, `a task could not start: ${errorMessage}`);
 }
 
 function logOther(message: RunJobResponse['message'], logger: Logger): void {
