@@ -23,39 +23,9 @@ import {
 import type { ResourceLedger, ResourceOwner } from '@drover/resource-ledger';
 import type { ProvenAttempt } from './agent-journal.ts';
 import { outcomeEntry, refusedEntry, smallOutcomeEntry, type OutcomeDeps } from './attempt-outcome.ts';
+import { heldAttempt, type HeldAttempt } from './held-attempt.ts';
 import type { AgentBlobs, LeaseAgentEvent } from './lease-agent-options.ts';
 import { readWork, resourcesOf, type ReadableWork, type Unreadable } from './read-work.ts';
-
-/** One attempt, as the engine holds it beside the machine. */
-interface HeldAttempt {
-  readonly key: AttemptKey;
-  readonly name: string;
-  /** What the server said of the work; undefined for what the journal proves without it. */
-  readonly entry: ServerLease | undefined;
-  /** What an earlier process journalled. */
-  readonly proven: ProvenAttempt | undefined;
-  readonly owner: ResourceOwner;
-  work: ReadableWork | undefined;
-  reserved: boolean;
-  folder: AttemptFolder | undefined;
-  logs: AttemptLogs | undefined;
-  running: RunningAttempt | undefined;
-  /** Once they were asked for. */
-  secrets: Promise<ReadonlyMap<string, Uint8Array>> | undefined;
-  /** Once they are known. */
-  mask: SecretMask | undefined;
-  /** A stop that came before the handler was started. */
-  stop: StopReason | undefined;
-  cancelMessage: string;
-  cancelCode: string;
-  /** Its handler has said that the agent goes down. */
-  goingDown: boolean;
-  /** Its handler has returned, or was given up. */
-  hasEnded: boolean;
-  /** The handler has been started and has not returned. */
-  busy: boolean;
-  forgotten: boolean;
-}
 
 /** What the attempts of an agent work with. */
 export interface HeldAttemptsDeps extends OutcomeDeps {
@@ -143,7 +113,7 @@ export class HeldAttempts {
         known.cancelCode = entry.cancelReason?.code ?? known.cancelCode;
       } else {
         const withWork = entry.work.case ? entry : this.#foreseen.get(name)?.entry;
-        if (withWork) this.#held.set(name, held(entry, withWork, undefined));
+        if (withWork) this.#held.set(name, heldAttempt(entry, withWork, undefined));
       }
     }
   }
@@ -157,7 +127,7 @@ export class HeldAttempts {
   /** Takes up what the journal proves, and counts what it uses. */
   restore(proven: ProvenAttempt): void {
     const entry = proven.work ? fromBinary(ServerLeaseSchema, proven.work) : undefined;
-    const one = held(proven.key, entry, proven);
+    const one = heldAttempt(proven.key, entry, proven);
     this.#held.set(one.name, one);
     one.folder = new AttemptFolder(this.#deps.attemptsPath, one.key, true);
     if (proven.finished || !entry) return;
@@ -488,29 +458,4 @@ export class HeldAttempts {
       else this.#waiters.push(waiter);
     }
   }
-}
-
-function held(key: AttemptKey, entry: ServerLease | undefined, proven: ProvenAttempt | undefined): HeldAttempt {
-  const name = keyString(key);
-  return {
-    key: { leaseId: key.leaseId, attempt: key.attempt },
-    name,
-    entry,
-    proven,
-    owner: { kind: 'attempt', id: name },
-    work: undefined,
-    reserved: false,
-    folder: undefined,
-    logs: undefined,
-    running: undefined,
-    secrets: undefined,
-    mask: undefined,
-    stop: undefined,
-    cancelMessage: '',
-    cancelCode: '',
-    goingDown: false,
-    hasEnded: false,
-    busy: false,
-    forgotten: false,
-  };
 }
