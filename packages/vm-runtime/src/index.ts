@@ -1,0 +1,13 @@
+export type {
+  ExecEnd,
+  ExecOutput,
+  ExecRequest,
+  FileFound,
+  FileToPut,
+  Sandbox,
+  SandboxEnd,
+  SandboxExec,
+  SandboxStatistics,
+} from './sandbox.ts';
+export type { Isolation, RecoveredSandbox, SandboxDriver, SandboxSpec } from './sandbox-driver.ts';
+export type { ImageEntry, PreparedImage, UnpackedImage } from './sandbox-image.ts';
