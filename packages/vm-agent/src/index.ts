@@ -1,0 +1,5 @@
+export {
+  GuestConnection,
+  type GuestConnectionDeps,
+  type GuestConnectionOptions,
+} from './guest-connection.ts';
