@@ -1,0 +1,1 @@
+export { createNamespaceDriver, type NamespaceDriverDeps, type NamespaceDriverOptions } from './namespace-driver.ts';

@@ -1,0 +1,1 @@
+export { sandboxCases, type SandboxCase, type SandboxSubject } from './sandbox-cases.ts';
