@@ -11,3 +11,11 @@ export type {
 } from './sandbox.ts';
 export type { Isolation, RecoveredSandbox, SandboxDriver, SandboxSpec } from './sandbox-driver.ts';
 export type { ImageEntry, PreparedImage, UnpackedImage } from './sandbox-image.ts';
+export {
+  createSandboxPool,
+  type PooledSandbox,
+  type SandboxPool,
+  type SandboxPoolDeps,
+  type SandboxPoolOptions,
+  type SandboxUse,
+} from './sandbox-pool.ts';
