@@ -1,6 +1,7 @@
 // The agent in a sandbox: runs programs and carries files for the host, over one stream. `drover-vm-agent fd:3`, or as the
-// first process of a machine, told by the kernel's command line: `drover.transport=serial:PATH` or `drover.transport=vsock:PORT`.
+// first process of a machine, told by the kernel's command line: `drover.transport=serial:PORT` or `drover.transport=vsock:PORT`.
 #include "agent.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -85,9 +86,31 @@ static void serve(int fd) {
   stream_close();
 }
 
-static int open_serial(const char *path) {
+// The port of that name among those of virtio-serial; they are numbered as the kernel finds them.
+static int open_port(const char *name) {
+  DIR *ports = opendir("/sys/class/virtio-ports");
+  int found = -1;
+  struct dirent *entry;
+  while (ports != NULL && found < 0 && (entry = readdir(ports)) != NULL) {
+    char path[320], text[128] = "";
+    snprintf(path, sizeof path, "/sys/class/virtio-ports/%s/name", entry->d_name);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) continue;
+    ssize_t size = read(file, text, sizeof text - 1);
+    close(file);
+    if (size <= 0) continue;
+    text[strcspn(text, "\n")] = '\0';
+    if (strcmp(text, name) != 0) continue;
+    snprintf(path, sizeof path, "/dev/%s", entry->d_name);
+    found = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY);
+  }
+  if (ports != NULL) closedir(ports);
+  return found;
+}
+
+static int open_serial(const char *name) {
   for (int tries = 0; tries < 3000; tries++) {
-    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOCTTY);
+    int fd = name[0] == '/' ? open(name, O_RDWR | O_CLOEXEC | O_NOCTTY) : open_port(name);
     if (fd >= 0) return fd;
     nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
   }

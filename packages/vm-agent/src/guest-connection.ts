@@ -1,11 +1,5 @@
 import { systemClock, type Clock } from '@drover/lease-kit';
-import type {
-  ExecRequest,
-  FileFound,
-  FileToPut,
-  SandboxExec,
-  SandboxStatistics,
-} from '@drover/vm-runtime';
+import type { ExecRequest, FileFound, FileToPut, SandboxExec, SandboxStatistics } from '@drover/vm-runtime';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import type { Duplex } from 'node:stream';

@@ -21,7 +21,8 @@ export function guestError(payload: Buffer, what: string): DroverError {
   const errno = payload.length < 4 ? 0 : payload.readUInt32LE(0);
   const said = payload.toString('utf8', 4);
   const [, code, advice] = codes.find(([known]) => known === errno) ?? [0, 'SANDBOX_IO_FAILED', 'conflict' as const];
-  const note = advice === 'fix-input' ? '; allowed are absolute paths below /run/drover or /tmp that lead through no link' : '';
+  const note =
+    advice === 'fix-input' ? '; allowed are absolute paths below /run/drover or /tmp that lead through no link' : '';
   return new DroverError({
     code,
     advice,

@@ -129,7 +129,12 @@ export class GuestExec implements SandboxExec, GuestListener, AsyncIterable<Exec
   }
 
   gone(error: Error): void {
-    this.#finish({ exitCode: undefined, signal: undefined, cause: this.#cause ?? 'sandbox-gone', message: error.message });
+    this.#finish({
+      exitCode: undefined,
+      signal: undefined,
+      cause: this.#cause ?? 'sandbox-gone',
+      message: error.message,
+    });
   }
 
   #endFrom(kind: number, value: number, outOfMemoryKills: number): ExecEnd {
@@ -176,7 +181,7 @@ export class GuestExec implements SandboxExec, GuestListener, AsyncIterable<Exec
     const { signal } = this.#stopFeeding;
     try {
       for await (const chunk of this.#request.input ?? []) {
-        for (let at = 0; at < chunk.length && !signal.aborted; ) {
+        for (let at = 0; at < chunk.length && !signal.aborted;) {
           while (this.#inputRoomBytes === 0 && !signal.aborted) {
             this.#inputRoom = Promise.withResolvers();
             await this.#inputRoom.promise;
@@ -234,5 +239,9 @@ function signalName(number: number): string {
 }
 
 function invalid(message: string): DroverError {
-  return new DroverError({ code: 'EXEC_INVALID', advice: 'fix-input', message: `the program cannot be run: ${message}` });
+  return new DroverError({
+    code: 'EXEC_INVALID',
+    advice: 'fix-input',
+    message: `the program cannot be run: ${message}`,
+  });
 }

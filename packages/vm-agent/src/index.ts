@@ -1,5 +1,2 @@
-export {
-  GuestConnection,
-  type GuestConnectionDeps,
-  type GuestConnectionOptions,
-} from './guest-connection.ts';
+export { GuestConnection, type GuestConnectionDeps, type GuestConnectionOptions } from './guest-connection.ts';
+export { GuestSandbox, type GuestSandboxParts } from './guest-sandbox.ts';

@@ -23,7 +23,16 @@ export function bubblewrapArguments({ spec, folder, agent, filterFd }: Bubblewra
     ...(filterFd === undefined ? [] : ['--seccomp', String(filterFd)]),
     ...['--ro-bind', folder, '/', '--proc', '/proc', '--dev', '/dev'],
     ...['--size', '65536', '--tmpfs', '/run', '--ro-bind', agent, '/run/drover-agent'],
-    ...['--size', String(spec.diskBytes - tmpBytes), '--tmpfs', '/run/drover', '--size', String(tmpBytes), '--tmpfs', '/tmp'],
+    ...[
+      '--size',
+      String(spec.diskBytes - tmpBytes),
+      '--tmpfs',
+      '/run/drover',
+      '--size',
+      String(tmpBytes),
+      '--tmpfs',
+      '/tmp',
+    ],
     ...['--remount-ro', '/run', '--chdir', '/', '/run/drover-agent', 'fd:3'],
   ];
 }

@@ -1,20 +1,23 @@
 import { DroverError, messageOf, silentLogger, systemClock, type Clock, type Logger } from '@drover/lease-kit';
-import type {
-  Isolation,
-  PreparedImage,
-  RecoveredSandbox,
-  Sandbox,
-  SandboxDriver,
-  SandboxSpec,
-  UnpackedImage,
+import { GuestSandbox } from '@drover/vm-agent';
+import {
+  findCgroupRoot,
+  type CgroupRoot,
+  type Isolation,
+  type PreparedImage,
+  type RecoveredSandbox,
+  type Sandbox,
+  type SandboxCgroup,
+  type SandboxDriver,
+  type SandboxSpec,
+  type UnpackedImage,
 } from '@drover/vm-runtime';
 import { spawn } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import { bubblewrapArguments } from './bubblewrap-arguments.ts';
-import { NamespaceSandbox } from './namespace-sandbox.ts';
-import { findCgroupRoot, type CgroupRoot, type SandboxCgroup } from './sandbox-cgroup.ts';
 import { seccompFilter } from './seccomp-filter.ts';
 
 /** What a driver of namespaces is made with. */
@@ -59,7 +62,9 @@ export async function createNamespaceDriver(
   const version = await probe(bubblewrap);
   const cgroups = findCgroupRoot(undefined, options.cgroupParent);
   if (cgroups === undefined && options.unbounded !== true) {
-    throw unavailable('no control groups for memory and processes may be made here; run it as root, or hand out a folder');
+    throw unavailable(
+      'no control groups for memory and processes may be made here; run it as root, or hand out a folder',
+    );
   }
   return new NamespaceDriver({ ...options, bubblewrap }, version, cgroups, deps);
 }
@@ -74,7 +79,7 @@ class NamespaceDriver implements SandboxDriver {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #images = new Map<string, string>();
-  readonly #sandboxes = new Map<string, NamespaceSandbox>();
+  readonly #sandboxes = new Map<string, GuestSandbox>();
   readonly #filterPath: string | undefined;
   readonly #prefix: string;
 
@@ -124,7 +129,11 @@ class NamespaceDriver implements SandboxDriver {
   async removeImage(digest: string, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     if ([...this.#sandboxes.values()].some(({ imageDigest }) => imageDigest === digest)) {
-      throw new DroverError({ code: 'IMAGE_IN_USE', advice: 'conflict', message: `a sandbox uses the image ${digest}` });
+      throw new DroverError({
+        code: 'IMAGE_IN_USE',
+        advice: 'conflict',
+        message: `a sandbox uses the image ${digest}`,
+      });
     }
     this.#images.delete(digest);
   }
@@ -135,7 +144,8 @@ class NamespaceDriver implements SandboxDriver {
     if (folder === undefined || spec.image.driver !== driverName) {
       throw invalid(`the image ${spec.image.digest} was not prepared by this driver`);
     }
-    if (!/^[\w-]{1,64}$/.test(spec.id) || this.#sandboxes.has(spec.id)) throw invalid(`the id ${spec.id} cannot be used`);
+    if (!/^[\w-]{1,64}$/.test(spec.id) || this.#sandboxes.has(spec.id))
+      throw invalid(`the id ${spec.id} cannot be used`);
     const group = this.#cgroups?.make(`${this.#prefix}${spec.id}`, spec);
     const filter = this.#filterPath === undefined ? undefined : openSync(this.#filterPath, 'r');
     try {
@@ -149,12 +159,24 @@ class NamespaceDriver implements SandboxDriver {
           ...(group?.entries ?? []),
           '--',
           this.#options.bubblewrap,
-          ...bubblewrapArguments({ spec, folder, agent: this.#options.agent, filterFd: filter === undefined ? undefined : 4 }),
+          ...bubblewrapArguments({
+            spec,
+            folder,
+            agent: this.#options.agent,
+            filterFd: filter === undefined ? undefined : 4,
+          }),
         ],
         { stdio: ['ignore', 'ignore', 'pipe', 'pipe', filter ?? 'ignore'], env: { PATH: process.env['PATH'] ?? '' } },
       );
-      const sandbox = new NamespaceSandbox(spec, child, group, this.isolation, this.#clock, () => {
-        this.#sandboxes.delete(spec.id);
+      const sandbox = new GuestSandbox({
+        spec,
+        child,
+        group,
+        isolation: this.isolation,
+        isMachine: false,
+        connect: async () => child.stdio[3] as unknown as Duplex,
+        clock: this.#clock,
+        onGone: () => void this.#sandboxes.delete(spec.id),
       });
       this.#sandboxes.set(spec.id, sandbox);
       await sandbox.open(signal, startMs);
@@ -174,9 +196,14 @@ class NamespaceDriver implements SandboxDriver {
       if (this.#sandboxes.has(id)) continue;
       signal.throwIfAborted();
       const gone = await this.#discard(group);
-      found.push({ id, outcome: gone ? 'gone' : 'left', left: gone ? [] : group.pids().map((pid) => `process ${pid}`) });
+      found.push({
+        id,
+        outcome: gone ? 'gone' : 'left',
+        left: gone ? [] : group.pids().map((pid) => `process ${pid}`),
+      });
     }
-    if (found.length > 0) this.#logger.info({ sandboxes: found.length }, 'ended sandboxes that an earlier process left');
+    if (found.length > 0)
+      this.#logger.info({ sandboxes: found.length }, 'ended sandboxes that an earlier process left');
     return found;
   }
 
@@ -187,7 +214,7 @@ class NamespaceDriver implements SandboxDriver {
   /** Kills what is in a group until it can be removed. */
   async #discard(group: SandboxCgroup | undefined): Promise<boolean> {
     if (group === undefined) return true;
-    for (const untilMs = this.#clock.monotonicMs() + goneMs; this.#clock.monotonicMs() < untilMs; ) {
+    for (const untilMs = this.#clock.monotonicMs() + goneMs; this.#clock.monotonicMs() < untilMs;) {
       if (group.remove()) return true;
       await wait(5);
     }
@@ -200,12 +227,18 @@ class NamespaceDriver implements SandboxDriver {
 async function probe(bubblewrap: string): Promise<string> {
   const run = (args: readonly string[]): Promise<string> =>
     new Promise((resolve, reject) => {
-      const child = spawn(bubblewrap, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: probeMs, killSignal: 'SIGKILL' });
+      const child = spawn(bubblewrap, args, {
+        stdio: ['ignore', 'pipe', 'pipe'],
+        timeout: probeMs,
+        killSignal: 'SIGKILL',
+      });
       let [text, errors] = ['', ''];
       child.stdout.on('data', (chunk: Buffer) => (text = (text + chunk.toString()).slice(0, 1_000)));
       child.stderr.on('data', (chunk: Buffer) => (errors = (errors + chunk.toString()).slice(0, 1_000)));
       child.once('error', reject);
-      child.once('close', (code) => (code === 0 ? resolve(text.trim()) : reject(new Error(errors.trim() || `exit ${code}`))));
+      child.once('close', (code) =>
+        code === 0 ? resolve(text.trim()) : reject(new Error(errors.trim() || `exit ${code}`)),
+      );
     });
   try {
     const version = await run(['--version']);
@@ -217,7 +250,11 @@ async function probe(bubblewrap: string): Promise<string> {
 }
 
 function unavailable(message: string): DroverError {
-  return new DroverError({ code: 'DRIVER_UNAVAILABLE', advice: 'conflict', message: `the driver ${driverName}: ${message}` });
+  return new DroverError({
+    code: 'DRIVER_UNAVAILABLE',
+    advice: 'conflict',
+    message: `the driver ${driverName}: ${message}`,
+  });
 }
 
 function invalid(message: string): DroverError {

@@ -77,4 +77,3 @@ export class CountingDriver implements SandboxDriver {
 export function imageOf(name: string): PreparedImage {
   return { digest: `sha256:${name}`, driver: 'counting', sizeBytes: 0 };
 }
-

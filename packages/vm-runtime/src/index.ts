@@ -19,3 +19,10 @@ export {
   type SandboxPoolOptions,
   type SandboxUse,
 } from './sandbox-pool.ts';
+export {
+  findCgroupRoot,
+  type CgroupBounds,
+  type CgroupFigures,
+  type CgroupRoot,
+  type SandboxCgroup,
+} from './sandbox-cgroup.ts';

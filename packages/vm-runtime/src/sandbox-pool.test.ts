@@ -185,7 +185,10 @@ test('whatever happens, the bound holds, nobody shares, and everybody gets a pla
       fc.integer({ min: 0, max: 4 }),
       fc.array(action, { maxLength: 60 }),
       async (sandboxesMax, usesMax, turns, actions) => {
-        const { driver, clock, pool } = make({ sandboxesMax, usesMax, idleMsMax: 50, ageMsMax: 200, spareMax: 1 }, turns);
+        const { driver, clock, pool } = make(
+          { sandboxesMax, usesMax, idleMsMax: 50, ageMsMax: 200, spareMax: 1 },
+          turns,
+        );
         const held: { use: SandboxUse; tenant: string; digest: string }[] = [];
         const asked: Promise<unknown>[] = [];
         for (const { tenant, image, kind } of actions) {

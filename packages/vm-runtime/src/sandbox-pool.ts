@@ -1,4 +1,12 @@
-import { DroverError, messageOf, silentLogger, systemClock, type Clock, type Logger, type ScheduledCall } from '@drover/lease-kit';
+import {
+  DroverError,
+  messageOf,
+  silentLogger,
+  systemClock,
+  type Clock,
+  type Logger,
+  type ScheduledCall,
+} from '@drover/lease-kit';
 import { randomUUID } from 'node:crypto';
 import type { Sandbox } from './sandbox.ts';
 import type { SandboxDriver, SandboxSpec } from './sandbox-driver.ts';
@@ -211,7 +219,8 @@ class Pool implements SandboxPool {
   #freePlace(key: string): Entry | undefined {
     let best: Entry | undefined;
     for (const entry of this.#entries.values()) {
-      if (entry.key !== key || entry.leaving || entry.state === 'stopping' || entry.uses >= this.#options.usesMax) continue;
+      if (entry.key !== key || entry.leaving || entry.state === 'stopping' || entry.uses >= this.#options.usesMax)
+        continue;
       if (this.#isOld(entry)) {
         this.#leave(entry);
         continue;
@@ -243,13 +252,18 @@ class Pool implements SandboxPool {
     while (coming < lacking) {
       const held = new Map<string, Entry[]>();
       for (const entry of this.#entries.values()) {
-        if (!entry.leaving && entry.state === 'running') held.set(entry.tenant, [...(held.get(entry.tenant) ?? []), entry]);
+        if (!entry.leaving && entry.state === 'running')
+          held.set(entry.tenant, [...(held.get(entry.tenant) ?? []), entry]);
       }
       const [most] = [...held.values()].sort((a, b) => b.length - a.length);
       const wanting = this.#waiting.tenants();
       const [victim] = most?.sort((a, b) => a.uses - b.uses) ?? [];
       // A tenant alone with itself changes nothing by it, unless it is another image that it waits for.
-      if (victim === undefined || (wanting.size === 1 && wanting.has(victim.tenant) && this.#waiting.wantsOnly(victim.key))) return;
+      if (
+        victim === undefined ||
+        (wanting.size === 1 && wanting.has(victim.tenant) && this.#waiting.wantsOnly(victim.key))
+      )
+        return;
       victim.leaving = true;
       coming += 1;
     }
@@ -297,7 +311,8 @@ class Pool implements SandboxPool {
 
   #keepSpare(entry: Entry): void {
     const { spareMax = 0, sandboxesMax, usesMax } = this.#options;
-    if (spareMax === 0 || this.#closing.signal.aborted || this.#waiting.size > 0 || this.#entries.size >= sandboxesMax) return;
+    if (spareMax === 0 || this.#closing.signal.aborted || this.#waiting.size > 0 || this.#entries.size >= sandboxesMax)
+      return;
     const own = [...this.#entries.values()].filter(({ key, leaving }) => key === entry.key && !leaving);
     if (own.some(({ uses }) => uses < usesMax) || own.filter(({ uses }) => uses === 0).length >= spareMax) return;
     this.#start(entry.key, entry.tenant, entry.image);

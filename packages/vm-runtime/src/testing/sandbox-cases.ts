@@ -32,12 +32,21 @@ interface Ran {
 }
 
 async function startIn({ driver, image }: SandboxSubject, spec: Partial<SandboxSpec> = {}): Promise<Sandbox> {
-  const bounds = { vcpus: 1, memoryBytes: 256 * mebibyte, diskBytes: 64 * mebibyte, processesMax: 64, lifetimeMs: 600_000 };
+  const bounds = {
+    vcpus: 1,
+    memoryBytes: 256 * mebibyte,
+    diskBytes: 64 * mebibyte,
+    processesMax: 64,
+    lifetimeMs: 600_000,
+  };
   return driver.start({ id: randomUUID(), tenant: 'acme', image, ...bounds, ...spec }, new AbortController().signal);
 }
 
 async function run(sandbox: Sandbox, request: Partial<ExecRequest> & Pick<ExecRequest, 'arguments'>): Promise<Ran> {
-  const exec = sandbox.exec({ environment, workingFolder: '/', timeoutMs: 60_000, ...request }, new AbortController().signal);
+  const exec = sandbox.exec(
+    { environment, workingFolder: '/', timeoutMs: 60_000, ...request },
+    new AbortController().signal,
+  );
   const texts = { stdout: [] as Uint8Array[], stderr: [] as Uint8Array[] };
   for await (const { stream, bytes } of exec.output) texts[stream].push(bytes);
   const end = await exec.ended;
@@ -74,7 +83,10 @@ export const sandboxCases: readonly SandboxCase[] = [
       assert.equal((await shell(sandbox, 'kill -9 $$')).end.signal, 'SIGKILL');
       const missing = await run(sandbox, { arguments: ['no-such-program'] });
       assert.equal(missing.end.cause, 'could-not-start');
-      assert.equal((await run(sandbox, { arguments: ['true'], workingFolder: '/nowhere' })).end.cause, 'could-not-start');
+      assert.equal(
+        (await run(sandbox, { arguments: ['true'], workingFolder: '/nowhere' })).end.cause,
+        'could-not-start',
+      );
     },
   },
   {
@@ -149,9 +161,16 @@ export const sandboxCases: readonly SandboxCase[] = [
     async run(subject) {
       await using sandbox = await startIn(subject);
       const { signal } = new AbortController();
-      const put = (path: string): Promise<void> => sandbox.put([{ path, mode: 0o644, content: Buffer.from('x') }], signal);
+      const put = (path: string): Promise<void> =>
+        sandbox.put([{ path, mode: 0o644, content: Buffer.from('x') }], signal);
       await shell(sandbox, `ln -s / ${sandbox.workFolder}/root; ln -s /etc/passwd ${sandbox.workFolder}/file`);
-      for (const path of ['/etc/x', 'x', `${sandbox.workFolder}/../x`, `${sandbox.workFolder}/root/x`, `${sandbox.workFolder}//x`]) {
+      for (const path of [
+        '/etc/x',
+        'x',
+        `${sandbox.workFolder}/../x`,
+        `${sandbox.workFolder}/root/x`,
+        `${sandbox.workFolder}//x`,
+      ]) {
         await rejectsWith(put(path), 'PATH_INVALID');
       }
       await rejectsWith(collect(sandbox, `${sandbox.workFolder}/root/etc/hostname`), 'PATH_INVALID');
@@ -168,10 +187,16 @@ export const sandboxCases: readonly SandboxCase[] = [
       const timedOut = await shell(sandbox, script, { timeoutMs: 300 });
       assert.equal(timedOut.end.cause, 'timed-out');
       const abort = new AbortController();
-      const exec = sandbox.exec({ arguments: ['/bin/sh', '-c', script], environment, workingFolder: '/' }, abort.signal);
+      const exec = sandbox.exec(
+        { arguments: ['/bin/sh', '-c', script], environment, workingFolder: '/' },
+        abort.signal,
+      );
       abort.abort();
       assert.equal((await exec.ended).signal, 'SIGKILL');
-      const asked = sandbox.exec({ arguments: ['sleep', '987'], environment, workingFolder: '/' }, new AbortController().signal);
+      const asked = sandbox.exec(
+        { arguments: ['sleep', '987'], environment, workingFolder: '/' },
+        new AbortController().signal,
+      );
       asked.signal('SIGTERM');
       assert.equal((await asked.ended).signal, 'SIGTERM');
       // Also what it leaves behind when it ends by itself.
@@ -184,7 +209,9 @@ export const sandboxCases: readonly SandboxCase[] = [
     name: 'ends a program that writes too much',
     async run(subject) {
       await using sandbox = await startIn(subject);
-      const ran = await shell(sandbox, 'while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done', { outputBytesMax: 100_000 });
+      const ran = await shell(sandbox, 'while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done', {
+        outputBytesMax: 100_000,
+      });
       assert.equal(ran.end.cause, 'output-too-large');
       assert.ok(ran.stdout.length <= 100_000);
     },
@@ -219,7 +246,10 @@ export const sandboxCases: readonly SandboxCase[] = [
     name: 'is gone when it is stopped: programs end, calls are refused',
     async run(subject) {
       const sandbox = await startIn(subject);
-      const exec = sandbox.exec({ arguments: ['sleep', '987'], environment, workingFolder: '/' }, new AbortController().signal);
+      const exec = sandbox.exec(
+        { arguments: ['sleep', '987'], environment, workingFolder: '/' },
+        new AbortController().signal,
+      );
       await Promise.all([sandbox.stop(), sandbox.stop()]);
       assert.equal((await exec.ended).cause, 'sandbox-gone');
       assert.equal((await sandbox.ended).cause, 'stopped');
@@ -302,7 +332,10 @@ export const sandboxCases: readonly SandboxCase[] = [
         'SANDBOX_DISK_FULL',
       );
       await shell(sandbox, `rm -f ${sandbox.workFolder}/big ${sandbox.workFolder}/more`);
-      assert.equal((await shell(sandbox, `echo well > ${sandbox.workFolder}/f; cat ${sandbox.workFolder}/f`)).stdout, 'well\n');
+      assert.equal(
+        (await shell(sandbox, `echo well > ${sandbox.workFolder}/f; cat ${sandbox.workFolder}/f`)).stdout,
+        'well\n',
+      );
     },
   },
 ];

@@ -1,6 +1,6 @@
 import { DroverError, type Clock, type ScheduledCall } from '@drover/lease-kit';
-import { GuestConnection } from '@drover/vm-agent';
 import type {
+  SandboxCgroup,
   ExecEnd,
   ExecRequest,
   FileFound,
@@ -16,45 +16,51 @@ import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
-import type { SandboxCgroup } from './sandbox-cgroup.ts';
+import { GuestConnection } from './guest-connection.ts';
 
 const lastWordsBytes = 4_096;
+const timerMsMax = 2 ** 31 - 1;
 
-/** A sandbox of namespaces: bubblewrap, the agent in it, and the group that holds both. */
-export class NamespaceSandbox implements Sandbox {
+/** What a driver has started for a sandbox. */
+export interface GuestSandboxParts {
+  readonly spec: SandboxSpec;
+  /** Its end is the sandbox's; what it says on standard error is kept for the message. */
+  readonly child: ChildProcess;
+  /** A stream to the agent in it, as soon as there is one. */
+  readonly connect: (signal: AbortSignal) => Promise<Duplex>;
+  /** Holds all its processes on the host. Absent: the process alone is ended. */
+  readonly group: SandboxCgroup | undefined;
+  readonly isolation: Isolation;
+  /** True if the agent has a machine of its own: its figures are the sandbox's, and the kernel in it says what memory did. */
+  readonly isMachine: boolean;
+  /** Done before the sandbox counts as started: a machine that was kept is told the time. */
+  readonly whenOpen?: (connection: GuestConnection, signal: AbortSignal) => Promise<void>;
+  readonly clock: Clock;
+  /** Removes what is left on the host, when its processes are gone. */
+  readonly onGone: () => Promise<void> | void;
+}
+
+/** A sandbox with an agent in it, for drivers that start one as a process. */
+export class GuestSandbox implements Sandbox {
   readonly id: string;
   readonly isolation: Isolation;
   readonly workFolder = '/run/drover';
   readonly imageDigest: string;
-  readonly #child: ChildProcess;
-  readonly #group: SandboxCgroup | undefined;
-  readonly #clock: Clock;
-  readonly #onGone: () => void;
+  readonly #parts: GuestSandboxParts;
   readonly #gone = Promise.withResolvers<SandboxEnd>();
   readonly #exited: Promise<unknown>;
-  readonly #lifetimeMs: number;
   #connection: GuestConnection | undefined;
   #lifetime: ScheduledCall | undefined;
   #wish: SandboxEnd | undefined;
   #stopping: Promise<void> | undefined;
   #lastWords = '';
 
-  constructor(
-    spec: SandboxSpec,
-    child: ChildProcess,
-    group: SandboxCgroup | undefined,
-    isolation: Isolation,
-    clock: Clock,
-    onGone: () => void,
-  ) {
+  constructor(parts: GuestSandboxParts) {
+    const { spec, child, isolation } = parts;
     this.id = spec.id;
     this.imageDigest = spec.image.digest;
     this.isolation = isolation;
-    this.#lifetimeMs = spec.lifetimeMs;
-    this.#child = child;
-    this.#group = group;
-    this.#clock = clock;
-    this.#onGone = onGone;
+    this.#parts = parts;
     child.stderr?.on('data', (chunk: Buffer) => {
       this.#lastWords = (this.#lastWords + chunk.toString()).slice(-lastWordsBytes);
     });
@@ -70,22 +76,24 @@ export class NamespaceSandbox implements Sandbox {
 
   /** Waits for the agent's hello. Throws `SANDBOX_START_FAILED`, `SANDBOX_START_TIMED_OUT`; it is stopped then. */
   async open(signal: AbortSignal, startMs: number): Promise<void> {
-    void this.#exited.then(() => this.#end({ cause: 'died', message: `it ended by itself: ${this.#lastWords.trim()}` }));
-    const began = this.#clock.monotonicMs();
+    void this.#exited.then(() =>
+      this.#end({ cause: 'died', message: `it ended by itself: ${this.#lastWords.trim()}` }),
+    );
+    const { clock, connect, spec } = this.#parts;
+    const began = clock.monotonicMs();
     try {
-      this.#connection = await GuestConnection.open(
-        this.#child.stdio[3] as unknown as Duplex,
-        signal,
-        { helloMs: startMs },
-        { clock: this.#clock },
-      );
-      this.#lifetime = this.#clock.schedule(Math.min(this.#lifetimeMs, 2 ** 31 - 1), () => {
-        void this.#end({ cause: 'lifetime', message: `it is ${this.#lifetimeMs} ms old` });
+      const stream = await connect(signal);
+      this.#connection = await GuestConnection.open(stream, signal, { helloMs: startMs }, { clock });
+      await this.#parts.whenOpen?.(this.#connection, signal);
+      // An agent that is gone ends the sandbox: nothing could be asked of it any more.
+      void this.#connection.ended.then((why) => this.#end({ cause: 'died', message: why }));
+      this.#lifetime = clock.schedule(Math.min(spec.lifetimeMs, timerMsMax), () => {
+        void this.#end({ cause: 'lifetime', message: `it is ${spec.lifetimeMs} ms old` });
       });
     } catch (error) {
       await this.stop();
       signal.throwIfAborted();
-      const late = this.#clock.monotonicMs() - began >= startMs;
+      const late = clock.monotonicMs() - began >= startMs;
       throw new DroverError({
         code: late ? 'SANDBOX_START_TIMED_OUT' : 'SANDBOX_START_FAILED',
         advice: 'unavailable',
@@ -97,7 +105,9 @@ export class NamespaceSandbox implements Sandbox {
 
   exec(request: ExecRequest, signal: AbortSignal): SandboxExec {
     const exec = this.#open().exec(request, signal);
-    const oomKills = this.#group?.oomKills() ?? 0;
+    const { group, isMachine } = this.#parts;
+    if (isMachine) return exec;
+    const oomKills = group?.oomKills() ?? 0;
     const ended = exec.ended.then((end) => this.#withMemory(end, oomKills));
     return { output: exec.output, signal: (name) => exec.signal(name), ended };
   }
@@ -116,9 +126,10 @@ export class NamespaceSandbox implements Sandbox {
 
   async statistics(signal: AbortSignal): Promise<SandboxStatistics> {
     const guest = await this.#call((connection) => connection.statistics(signal));
-    const figures = this.#group?.figures();
-    const unknown = { cpuMs: undefined, memoryBytes: undefined, memoryPeakBytes: undefined, processes: undefined };
+    if (this.#parts.isMachine) return guest;
+    const figures = this.#parts.group?.figures();
     // The agent sees the host's figures, but its own disk.
+    const unknown = { cpuMs: undefined, memoryBytes: undefined, memoryPeakBytes: undefined, processes: undefined };
     return { ...unknown, ...figures, diskBytes: guest.diskBytes };
   }
 
@@ -147,26 +158,29 @@ export class NamespaceSandbox implements Sandbox {
 
   /** The kernel says of the whole group who was killed for want of memory. */
   #withMemory(end: ExecEnd, oomKillsBefore: number): ExecEnd {
-    const isMemory = (this.#group?.oomKills() ?? 0) > oomKillsBefore;
+    const isMemory = (this.#parts.group?.oomKills() ?? 0) > oomKillsBefore;
     if (end.cause === 'sandbox-gone' || end.cause === 'timed-out') return end;
-    if (!isMemory || end.exitCode === 0) return end.cause === 'out-of-memory' ? { ...end, cause: undefined, message: '' } : end;
+    if (!isMemory || end.exitCode === 0)
+      return end.cause === 'out-of-memory' ? { ...end, cause: undefined, message: '' } : end;
     return { ...end, cause: 'out-of-memory', message: 'the memory of the sandbox was used up' };
   }
 
   #end(wish: SandboxEnd): Promise<void> {
-    this.#wish ??= (this.#group?.oomKills() ?? 0) > 0 && wish.cause === 'died' ? { ...wish, cause: 'out-of-memory' } : wish;
+    this.#wish ??=
+      (this.#parts.group?.oomKills() ?? 0) > 0 && wish.cause === 'died' ? { ...wish, cause: 'out-of-memory' } : wish;
     this.#stopping ??= this.#stop(this.#wish);
     return this.#stopping;
   }
 
   async #stop(why: SandboxEnd): Promise<void> {
+    const { child, group, onGone } = this.#parts;
     this.#lifetime?.cancel();
-    this.#child.kill('SIGKILL');
+    child.kill('SIGKILL');
     await this.#connection?.close();
     await this.#exited;
-    (this.#child.stdio[3] as unknown as Duplex | null)?.destroy();
-    while (this.#group?.remove() === false) await wait(2);
-    this.#onGone();
+    for (const stream of child.stdio) stream?.destroy();
+    while (group?.remove() === false) await wait(2);
+    await onGone();
     this.#gone.resolve(why);
   }
 }

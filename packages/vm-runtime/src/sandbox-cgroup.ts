@@ -169,7 +169,9 @@ class CgroupV1 implements SandboxCgroup {
 
   figures(): CgroupFigures {
     const memory = this.#dirs.get('memory')!;
-    const cpuNs = this.#dirs.has('cpuacct') ? numberOf(read(join(this.#dirs.get('cpuacct')!, 'cpuacct.usage'))) : undefined;
+    const cpuNs = this.#dirs.has('cpuacct')
+      ? numberOf(read(join(this.#dirs.get('cpuacct')!, 'cpuacct.usage')))
+      : undefined;
     return {
       cpuMs: cpuNs === undefined ? undefined : cpuNs / 1e6,
       memoryBytes: numberOf(read(join(memory, 'memory.usage_in_bytes'))),
