@@ -1,7 +1,6 @@
 import { isDroverError } from '@drover/lease-kit';
 import { ManualClock } from '@drover/lease-kit/testing';
 import fc from 'fast-check';
-import { setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { CountingDriver, imageOf, type CountedSandbox } from './counted-sandboxes.test.fixture.ts';
 import { createSandboxPool, type SandboxPool, type SandboxPoolOptions, type SandboxUse } from './index.ts';
@@ -17,6 +16,8 @@ function make(options: Partial<SandboxPoolOptions> = {}, turns = 0) {
   return { driver, clock, pool, use: (tenant = 'a', image = gcc, signal = never) => pool.use(tenant, image, signal) };
 }
 
+/** All that was under way in this process has gone on. */
+const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 const withCode = (code: string) => expect.toSatisfy((error: unknown) => isDroverError(error, code));
 /** Whether a promise has come to an end by now. */
 async function settled(promise: Promise<unknown>): Promise<boolean> {
