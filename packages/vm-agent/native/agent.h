@@ -112,3 +112,5 @@ void machine_off(void) __attribute__((noreturn));
 #define PROGRAM_UID 1000
 #define PROGRAM_GID 1000
 extern bool drops_rights;
+// The most processes of that user; 0: no bound here.
+extern uint64_t processes_max;

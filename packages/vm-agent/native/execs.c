@@ -10,6 +10,7 @@
 #include <string.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -132,6 +133,8 @@ static const char *path_of(char *const *environment) {
 // Does not come back; the errno goes to `report`.
 static void run_program(const char *folder, char *const *arguments, char *const *environment, int report) {
   int error = 0;
+  struct rlimit processes = {processes_max, processes_max};
+  if (processes_max > 0 && setrlimit(RLIMIT_NPROC, &processes) != 0) error = errno;
   if (drops_rights && (setgroups(0, NULL) != 0 || setgid(PROGRAM_GID) != 0 || setuid(PROGRAM_UID) != 0)) error = errno;
   if (error == 0 && chdir(folder) != 0) error = errno;
   if (error == 0 && strchr(arguments[0], '/') != NULL) {

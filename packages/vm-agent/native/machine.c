@@ -111,6 +111,7 @@ void machine_boot(struct boot_options *options) {
   load_modules();
   if (option(line, "drover.root", drive, sizeof drive)) enter_root(drive);
   if (option(line, "drover.disk", bytes, sizeof bytes)) options->disk_bytes = strtoull(bytes, NULL, 10);
+  if (option(line, "drover.processes", bytes, sizeof bytes)) processes_max = strtoull(bytes, NULL, 10);
   option(line, "drover.transport", options->transport, sizeof options->transport);
   char size[64] = "mode=0755";
   if (options->disk_bytes > 0) snprintf(size, sizeof size, "mode=0755,size=%llu", (unsigned long long)options->disk_bytes);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 bool drops_rights;
+uint64_t processes_max;
 static bool is_fine;
 
 // linux/vm_sockets.h, which musl does not bring.

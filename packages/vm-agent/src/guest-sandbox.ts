@@ -86,7 +86,10 @@ export class GuestSandbox implements Sandbox {
       this.#connection = await GuestConnection.open(stream, signal, { helloMs: startMs }, { clock });
       await this.#parts.whenOpen?.(this.#connection, signal);
       // An agent that is gone ends the sandbox: nothing could be asked of it any more.
-      void this.#connection.ended.then((why) => this.#end({ cause: 'died', message: why }));
+      const connection = this.#connection;
+      void connection.ended.then((why) => {
+        if (this.#connection === connection) void this.#end({ cause: 'died', message: why });
+      });
       this.#lifetime = clock.schedule(Math.min(spec.lifetimeMs, timerMsMax), () => {
         void this.#end({ cause: 'lifetime', message: `it is ${spec.lifetimeMs} ms old` });
       });
@@ -101,6 +104,13 @@ export class GuestSandbox implements Sandbox {
         cause: error,
       });
     }
+  }
+
+  /** Lets go of the agent without ending the sandbox: what was asked of it ends. */
+  async disconnect(): Promise<void> {
+    const connection = this.#connection;
+    this.#connection = undefined;
+    await connection?.close();
   }
 
   exec(request: ExecRequest, signal: AbortSignal): SandboxExec {
