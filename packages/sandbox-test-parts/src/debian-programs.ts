@@ -33,7 +33,7 @@ export async function debianProgram(
 }
 
 /** What programs below such a folder need to find their libraries. */
-export function environmentOf(root: string): Readonly<Record<string, string>> {
+function environmentOf(root: string): Readonly<Record<string, string>> {
   const triplet = process.arch === 'arm64' ? 'aarch64-linux-gnu' : 'x86_64-linux-gnu';
   const folders = [`usr/lib/${triplet}`, `lib/${triplet}`, 'usr/lib', 'lib'].map((name) => join(root, name));
   return { LD_LIBRARY_PATH: [...folders, process.env['LD_LIBRARY_PATH'] ?? ''].filter(Boolean).join(delimiter) };
