@@ -14,7 +14,7 @@ const folder = mkdtempSync(join(tmpdir(), 'drover-fuzz-'));
 const agent = join(folder, 'agent');
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const bubblewrap = await debianProgram('bwrap', 'bubblewrap', AbortSignal.timeout(60_000));
-const runs = process.env['DROVER_LONG_TESTS'] === '1' ? 20_000 : 60;
+const runs = Number(process.env['DROVER_FUZZ_RUNS'] ?? 60);
 
 /** The agent with every access to memory checked. False where the compiler or its checks are not there. */
 function isBuilt(): boolean {
