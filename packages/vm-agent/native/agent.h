@@ -86,6 +86,8 @@ void exec_polled(const struct pollfd *polls, size_t count);
 void exec_end_all(void);
 
 // files.c: what goes in and comes out.
+// Where no file system is the agent's own, this folder alone may be written.
+void file_only_below(const char *folder);
 void file_put(const struct frame *frame);
 bool file_put_data(const struct frame *frame);
 void file_get(const struct frame *frame);

@@ -14,7 +14,13 @@
 #define PUTS_MAX 16
 #define GETS_MAX 16
 
-static const char *const writable[] = {"/run/drover", "/tmp"};
+static const char *writable[] = {"/run/drover", "/tmp"};
+static size_t writable_count = 2;
+
+void file_only_below(const char *folder) {
+  writable[0] = folder;
+  writable_count = 1;
+}
 
 static struct put {
   bool used;
@@ -49,7 +55,7 @@ static int path_from(const uint8_t *bytes, size_t size, char *path, bool may_be_
     part += length;
     if (*part == '\0') break;
   }
-  for (size_t i = 0; i < sizeof writable / sizeof *writable; i++) {
+  for (size_t i = 0; i < writable_count; i++) {
     size_t length = strlen(writable[i]);
     if (strncmp(path, writable[i], length) != 0) continue;
     if (path[length] == '/' || (may_be_root && path[length] == '\0')) return 0;

@@ -1,4 +1,4 @@
-// The agent in a sandbox: runs programs and carries files for the host, over one stream. `drover-vm-agent fd:3`, or as the
+// The agent in a sandbox: runs programs and carries files for the host, over one stream. `drover-vm-agent fd:3 [FOLDER]`, or as the
 // first process of a machine, told by the kernel's command line: `drover.transport=serial:PORT` or `drover.transport=vsock:PORT`.
 #include "agent.h"
 #include <dirent.h>
@@ -134,8 +134,10 @@ int main(int count, char **arguments) {
   signal(SIGPIPE, SIG_IGN);
   umask(022);
   prctl(PR_SET_CHILD_SUBREAPER, 1);
-  if (count == 2 && strncmp(arguments[1], "fd:", 3) == 0) snprintf(options.transport, sizeof options.transport, "%s", arguments[1]);
+  bool is_told = count >= 2 && count <= 3 && strncmp(arguments[1], "fd:", 3) == 0;
+  if (is_told) snprintf(options.transport, sizeof options.transport, "%s", arguments[1]);
   else if (getpid() == 1) machine_boot(&options);
+  if (is_told && count == 3) file_only_below(arguments[2]);
   if (strncmp(options.transport, "fd:", 3) == 0) {
     serve(atoi(options.transport + 3));
     return 0;
@@ -150,7 +152,7 @@ int main(int count, char **arguments) {
   } else if (strncmp(options.transport, "vsock:", 6) == 0) {
     serve_vsock((unsigned int)strtoul(options.transport + 6, NULL, 10));
   } else {
-    fputs("usage: drover-vm-agent fd:NUMBER\n", stderr);
+    fputs("usage: drover-vm-agent fd:NUMBER [FOLDER]\n", stderr);
     if (getpid() != 1) return 2;
   }
   machine_off();

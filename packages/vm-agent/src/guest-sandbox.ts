@@ -31,6 +31,8 @@ export interface GuestSandboxParts {
   /** Holds all its processes on the host. Absent: the process alone is ended. */
   readonly group: SandboxCgroup | undefined;
   readonly isolation: Isolation;
+  /** Where it is not `/run/drover`. */
+  readonly workFolder?: string;
   /** True if the agent has a machine of its own: its figures are the sandbox's, and the kernel in it says what memory did. */
   readonly isMachine: boolean;
   /** Done before the sandbox counts as started: a machine that was kept is told the time. */
@@ -44,7 +46,7 @@ export interface GuestSandboxParts {
 export class GuestSandbox implements Sandbox {
   readonly id: string;
   readonly isolation: Isolation;
-  readonly workFolder = '/run/drover';
+  readonly workFolder: string;
   readonly imageDigest: string;
   readonly #parts: GuestSandboxParts;
   readonly #gone = Promise.withResolvers<SandboxEnd>();
@@ -60,6 +62,7 @@ export class GuestSandbox implements Sandbox {
     this.id = spec.id;
     this.imageDigest = spec.image.digest;
     this.isolation = isolation;
+    this.workFolder = parts.workFolder ?? '/run/drover';
     this.#parts = parts;
     child.stderr?.on('data', (chunk: Buffer) => {
       this.#lastWords = (this.#lastWords + chunk.toString()).slice(-lastWordsBytes);

@@ -1,0 +1,6 @@
+export {
+  createUnsafeHostDriver,
+  unsafeHostDriverName,
+  type UnsafeHostDriverDeps,
+  type UnsafeHostDriverOptions,
+} from './unsafe-host-driver.ts';
