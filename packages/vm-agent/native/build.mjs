@@ -1,7 +1,7 @@
 // Builds the agent: `node build.mjs --out FILE [--compiler PROGRAM]`. The same source and compiler give the same bytes.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
 const { values } = parseArgs({

@@ -1,5 +1,5 @@
 import { DroverError, messageOf, silentLogger, systemClock, type Clock, type Logger } from '@drover/lease-kit';
-import { GuestConnection, GuestSandbox } from '@drover/vm-agent';
+import { GuestSandbox, type GuestConnection } from '@drover/vm-agent';
 import {
   findCgroupRoot,
   type CgroupRoot,
