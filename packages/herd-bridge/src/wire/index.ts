@@ -5,21 +5,20 @@ export {
   parseDiscoveryAnswer,
   type DiscoveryAnswer,
 } from './discovery-datagram.ts';
-export { itemInText, type WireItem } from './item-finder.ts';
+export { itemInText } from './item-finder.ts';
 export {
   acquireText,
   discoveryClientPortDefault,
   discoveryPortDefault,
   fileSizeBytesMax,
-  finishedText,
   internalTag,
   jobPortDefault,
   stopText,
   stoppedText,
 } from './herd-texts.ts';
 export type { WireTag, WireTask } from './parse-tag.ts';
-export { notSendable, wireCutShort, wireInvalid, wireTooLarge } from './wire-error.ts';
-export { WireReader, type NextItemOptions, type WireReaderOptions } from './wire-reader.ts';
+export { wireCutShort, wireInvalid, wireTooLarge } from './wire-error.ts';
+export { WireReader } from './wire-reader.ts';
 export {
   acquireBytes,
   finishedBytes,
@@ -29,7 +28,6 @@ export {
   jobTagBytes,
   outputEndBytes,
   outputTagBytes,
-  sentItemBytesMax,
   stopBytes,
   stoppedBytes,
   taskEndBytes,

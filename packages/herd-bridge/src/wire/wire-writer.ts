@@ -4,7 +4,7 @@ import { notSendable } from './wire-error.ts';
 import { bytesFromText, isAscii } from './wire-text.ts';
 
 /** The most bytes of a tag or message that are sent: original programs on Windows hold 8,192 at a time. */
-export const sentItemBytesMax = 8_000;
+const sentItemBytesMax = 8_000;
 
 /** The first write of a client; an original agent looks for it in what one read brings. */
 export const acquireBytes: Uint8Array = itemBytes(internalTag, acquireText);
