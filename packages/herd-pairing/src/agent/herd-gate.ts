@@ -82,8 +82,6 @@ export const herdCallTable: HerdCallTable = {
     BatchUpdateBlobs: 'allowed',
     BatchReadBlobs: 'allowed',
     GetTree: 'allowed',
-    SplitBlob: 'allowed',
-    SpliceBlob: 'allowed',
   },
   'build.bazel.remote.execution.v2.Capabilities': { GetCapabilities: 'allowed' },
   'google.bytestream.ByteStream': { Read: 'allowed', Write: 'allowed', QueryWriteStatus: 'allowed' },
