@@ -72,7 +72,7 @@ async function startAgent(agentId: string, flags: Record<string, string | readon
   return {
     dir: join(dir, 'herd'),
     herd,
-    address: { host: '127.0.0.1', port: Number(new URL(herd.url).port) },
+    address: { host: '127.0.0.1', port: Number(new URL(herd.url!).port) },
     async [Symbol.asyncDispose]() {
       await herd[Symbol.asyncDispose]();
       await facts[Symbol.asyncDispose]();
