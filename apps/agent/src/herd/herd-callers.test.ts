@@ -83,7 +83,9 @@ async function startAgent(agentId: string, flags: Record<string, string | readon
 
 async function pairBy(agent: TestAgent, trust: HerdTrust): Promise<AgentTls> {
   const { text: token } = new PairingTokens(agent.dir).create({ note: '' });
-  return trust.tlsFor(await pairWithAgent({ address: agent.address, secret: { token }, clientName: 'ada' }, trust, never));
+  return trust.tlsFor(
+    await pairWithAgent({ address: agent.address, secret: { token }, clientName: 'ada' }, trust, never),
+  );
 }
 
 /** The code of the first error of a call with an empty request; `let in` for one that is about something else. */
@@ -186,15 +188,18 @@ test('the table has a row for nothing else', () => {
   expect(rows.sort()).toEqual(names.sort());
 });
 
-test.each(['another agent’s', 'one that has ended', 'the agent’s own'])('a certificate: %s, gets no answer', async (which) => {
-  const { agentId: _, ...tls } = strangers[which]!;
-  const socket = connect({ ...agent.address, ...tls, ALPNProtocols: ['h2'] });
-  socket.on('error', () => undefined);
-  const heard: Buffer[] = [];
-  socket.on('data', (data: Buffer) => heard.push(data));
-  await once(socket, 'close');
-  expect(Buffer.concat(heard).toString('latin1')).toBe('');
-});
+test.each(['another agent’s', 'one that has ended', 'the agent’s own'])(
+  'a certificate: %s, gets no answer',
+  async (which) => {
+    const { agentId: _, ...tls } = strangers[which]!;
+    const socket = connect({ ...agent.address, ...tls, ALPNProtocols: ['h2'] });
+    socket.on('error', () => undefined);
+    const heard: Buffer[] = [];
+    socket.on('data', (data: Buffer) => heard.push(data));
+    await once(socket, 'close');
+    expect(Buffer.concat(heard).toString('latin1')).toBe('');
+  },
+);
 
 test('unpaired clients of a network that is allowed run jobs, and get no certificate', async () => {
   await using open = await startAgent('agent-3', { 'herd.allow_unpaired': ['127.0.0.0/8'] });
