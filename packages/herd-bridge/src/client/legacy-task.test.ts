@@ -20,7 +20,6 @@ test.each<[string, Partial<TaskInit>, string]>([
   ['an environment', { environment: { A: '1' } }, 'no environment'],
   ['a time limit', { timeout: { seconds: 1n, nanos: 0 } as never }, 'no time limits'],
   ['a program of the machine', { exe: 'python3' }, 'none of them'],
-  ['a program of the machine that is an input too', { exe: 'tool' }, 'write "./tool"'],
   ['an absolute program', { exe: '/bin/sh' }, 'none of them'],
   ['another working folder', { workingFolder: 'data' }, `runs a program in the program's folder, "bin"`],
   ["the job's working folder", { workingFolder: '' }, `the working folder is the job's`],

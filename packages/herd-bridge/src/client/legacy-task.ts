@@ -33,11 +33,8 @@ export function legacyTask(task: HerdTask, inputs: ReadonlySet<string>, names: W
   if (Object.keys(task.environment).length > 0) throw refuse('it has no environment variables');
   if (task.timeout !== undefined) throw refuse('it knows no time limits');
   const exePath = posix.normalize(task.exe);
-  if (!task.exe.includes('/') || !(inputs.has(exePath) || task.inputs.some(({ path }) => path === exePath))) {
-    const hint = inputs.has(task.exe) ? `; write "./${task.exe}" for the input of that name` : '';
-    throw refuse(
-      `it runs only programs that are sent with the job, and ${JSON.stringify(task.exe)} is none of them${hint}`,
-    );
+  if (!inputs.has(exePath) && !task.inputs.some(({ path }) => path === exePath)) {
+    throw refuse(`it runs only programs that are sent with the job, and ${JSON.stringify(task.exe)} is none of them`);
   }
   // The agent puts the name into the arguments of chmod as it is.
   if (!names.isWindows && /\s/.test(exePath))
