@@ -2,10 +2,12 @@ import { parseArgs } from 'node:util';
 import { assignmentSuite } from './suites/assignment.ts';
 import { discoverySuite } from './suites/discovery.ts';
 import { fleetSuite } from './suites/fleet.ts';
+import { herdFilesSuite } from './suites/herd-files.ts';
+import { herdTasksSuite } from './suites/herd-tasks.ts';
 import { throughputSuite } from './suites/throughput.ts';
 import type { Suite, SuiteResult } from './suite.ts';
 
-const suites: readonly Suite[] = [assignmentSuite, throughputSuite, fleetSuite, discoverySuite];
+const suites: readonly Suite[] = [assignmentSuite, throughputSuite, fleetSuite, herdFilesSuite, herdTasksSuite, discoverySuite];
 
 const usage = `Usage: npm run bench -- SUITE [--json] [--quick]
 
