@@ -9,8 +9,11 @@ import type { AgentAddress } from '@drover/herd-protocol';
 /** Longest message in either direction. */
 export const messageSizeBytesMax = 4 * 1024 * 1024;
 
-/** Silence after which an agent is asked whether it is there, and how long it may take to say so. */
-const ping = { pingIntervalMs: 5_000, pingTimeoutMs: 5_000, pingIdleConnection: true };
+/**
+ * Silence after which an agent is asked whether it is there, and how long it may take to say so. A connection without a call
+ * is not asked: connect-node would go on asking one that was closed, and that ends the process.
+ */
+const ping = { pingIntervalMs: 5_000, pingTimeoutMs: 10_000 };
 
 /** What one stream may have in flight, and all of them together. */
 const windows = { stream: 4 * 1024 * 1024, connection: 16 * 1024 * 1024 };
