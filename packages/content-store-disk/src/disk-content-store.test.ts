@@ -273,3 +273,27 @@ test('pins of a lost process whose record never came are ended', async () => {
   clock.advance(hour);
   expect((await store.usage()).pinnedBytes).toBe(0);
 });
+
+describe('a store for one start of the machine', () => {
+  const bytes = sampleBytes(5_000);
+  const digest = digestOfBytes(bytes);
+
+  test('keeps its blobs when the process is another, and none when the machine was started anew', async () => {
+    const first = await openStore({ bootId: 'one' });
+    await first.write(digest, bytes);
+    await first.pin([digest], { owner: 'job' });
+    expect(await (await openStore({ bootId: 'one' })).findMissing([digest])).toEqual([]);
+    const anew = await openStore({ bootId: 'two' });
+    expect(await anew.findMissing([digest])).toEqual([digest]);
+    await anew.write(digest, bytes);
+    expect(await collectBytes(anew.read(digest), bytes.byteLength)).toEqual(bytes);
+  });
+
+  test('what was not synced is not taken for synced, and the reverse', async () => {
+    const synced = await openStore();
+    await synced.write(digest, bytes);
+    expect(await (await openStore({ bootId: 'one' })).findMissing([digest])).toEqual([]);
+    expect(await (await openStore()).findMissing([digest])).toEqual([digest]);
+    expect(existsSync(join(directory, 'boot'))).toBe(false);
+  });
+});

@@ -1,6 +1,6 @@
 import { DroverError } from '@drover/lease-kit';
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, rename, rm, writeFile, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Digest } from '@drover/content-store';
 
@@ -12,6 +12,7 @@ const format = 'drover-content-store 1\n';
  *
  * ```
  * format                                   what wrote this folder
+ * boot                                     of a store that is good for one start of the machine: which
  * blobs/ab/cd/<hash>-<size>                a blob; modification time = last use; more than one link = pinned
  * uploads/<key>.<instance>.part            bytes on their way in
  * pins/<owner key>/pin.json                owner and expiry
@@ -28,8 +29,12 @@ export class DiskLayout {
   readonly pins: string;
   readonly trash: string;
 
-  constructor(root: string) {
+  readonly #bootId: string | undefined;
+
+  /** With `bootId`: nothing is synced, and what another start of the machine left is not trusted. */
+  constructor(root: string, bootId?: string) {
     this.root = root;
+    this.#bootId = bootId;
     this.blobs = join(root, 'blobs');
     this.uploads = join(root, 'uploads');
     this.pins = join(root, 'pins');
@@ -52,7 +57,40 @@ export class DiskLayout {
         message: `${file} says "${found.slice(0, 100).trim()}": this version reads "${format.trim()}"`,
       });
     }
-    for (const folder of [this.blobs, this.uploads, this.pins, this.trash]) await mkdir(folder, { recursive: true });
+    const folders = [this.blobs, this.uploads, this.pins, this.trash];
+    await this.#clearAfterBoot(folders);
+    for (const folder of folders) await mkdir(folder, { recursive: true });
+  }
+
+  /** What was not synced may be anything after the machine went down: it goes before it is read. */
+  async #clearAfterBoot(folders: readonly string[]): Promise<void> {
+    const file = join(this.root, 'boot');
+    const found = await readFile(file, 'utf8').catch(nullIfAbsent);
+    if (found === (this.#bootId ?? null)) return;
+    // A store that was synced until now has nothing to lose by the change; one that was not has.
+    if (found !== null) for (const folder of folders) await rm(folder, { recursive: true, force: true });
+    if (this.#bootId === undefined) return await rm(file, { force: true });
+    const temporary = `${file}.${this.instance}`;
+    const handle = await open(temporary, 'w');
+    try {
+      await handle.writeFile(this.#bootId);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, file);
+    // Before anything is written without being synced.
+    await syncFolder(this.root);
+  }
+
+  /** Makes entries of a folder durable, unless the store is good for one start of the machine alone. */
+  async syncFolder(folder: string): Promise<void> {
+    if (this.#bootId === undefined) await syncFolder(folder);
+  }
+
+  /** The same for what a file holds. */
+  async syncFile(file: FileHandle): Promise<void> {
+    if (this.#bootId === undefined) await file.sync();
   }
 
   blobFolder(digest: Digest): string {
@@ -111,8 +149,8 @@ export function isFull(error: unknown): boolean {
   return ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(errorCode(error));
 }
 
-/** Makes entries of a folder durable. Where folders can't be synced (Windows) the system does it by itself. */
-export async function syncFolder(folder: string): Promise<void> {
+/** Where folders can't be synced (Windows) the system does it by itself. */
+async function syncFolder(folder: string): Promise<void> {
   try {
     const handle = await open(folder, 'r');
     await handle.sync().finally(() => handle.close());

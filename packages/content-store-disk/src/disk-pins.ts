@@ -2,7 +2,7 @@ import { pinExpiryDefaultMs, pinLimit, type Digest, type PinOptions } from '@dro
 import type { Clock } from '@drover/lease-kit';
 import { link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { blobName, errorCode, nullIfAbsent, syncFolder, type DiskLayout } from './disk-layout.ts';
+import { blobName, errorCode, nullIfAbsent, type DiskLayout } from './disk-layout.ts';
 import { ExclusiveSection } from './exclusive-section.ts';
 
 /** A folder of pins without a readable `pin.json` was left by a crash once it is this old. */
@@ -37,14 +37,14 @@ export class DiskPins {
         await mkdir(folder, { recursive: true });
       }
       const expiresAtMs = this.#clock.wallMs() + (options.expiresAfterMs ?? pinExpiryDefaultMs);
-      await writeDurably(join(folder, 'pin.json'), JSON.stringify({ owner: options.owner, expiresAtMs }));
+      await writeWhole(this.#layout, join(folder, 'pin.json'), JSON.stringify({ owner: options.owner, expiresAtMs }));
       const missing: Digest[] = [];
       for (const digest of digests) {
         options.signal?.throwIfAborted();
         if (!(await this.#pinOne(digest, folder, isThere))) missing.push(digest);
       }
-      await syncFolder(folder);
-      await syncFolder(this.#layout.pins);
+      await this.#layout.syncFolder(folder);
+      await this.#layout.syncFolder(this.#layout.pins);
       return missing;
     });
   }
@@ -118,12 +118,12 @@ async function readExpiry(file: string): Promise<number | null> {
   }
 }
 
-async function writeDurably(file: string, text: string): Promise<void> {
+async function writeWhole(layout: DiskLayout, file: string, text: string): Promise<void> {
   const temporary = `${file}.new`;
   const handle = await open(temporary, 'w');
   try {
     await handle.writeFile(text);
-    await handle.sync();
+    await layout.syncFile(handle);
   } finally {
     await handle.close();
   }

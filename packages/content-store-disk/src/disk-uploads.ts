@@ -14,7 +14,7 @@ import type { Clock } from '@drover/lease-kit';
 import { constants, createReadStream } from 'node:fs';
 import { copyFile, link, mkdir, open, readdir, rm, stat, utimes, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { errorCode, isFull, nullIfAbsent, syncFolder, uploadKey, type DiskLayout } from './disk-layout.ts';
+import { errorCode, isFull, nullIfAbsent, uploadKey, type DiskLayout } from './disk-layout.ts';
 import type { DiskRoom } from './disk-room.ts';
 import { ExclusiveSection } from './exclusive-section.ts';
 
@@ -225,11 +225,11 @@ export class DiskUploads {
   async #intoPlace(file: FileHandle, path: string, digest: Digest): Promise<void> {
     const now = this.#clock.wallMs() / 1000;
     await file.utimes(now, now);
-    await file.sync();
+    await this.#layout.syncFile(file);
     const folder = this.#layout.blobFolder(digest);
     if ((await mkdir(folder, { recursive: true })) !== undefined) {
-      await syncFolder(this.#layout.blobs);
-      await syncFolder(join(folder, '..'));
+      await this.#layout.syncFolder(this.#layout.blobs);
+      await this.#layout.syncFolder(join(folder, '..'));
     }
     try {
       await link(path, this.#layout.blob(digest));
@@ -237,7 +237,7 @@ export class DiskUploads {
       if (errorCode(error) !== 'EEXIST') throw error;
       this.#room.count(-digest.sizeBytes);
     }
-    await syncFolder(folder);
+    await this.#layout.syncFolder(folder);
   }
 
   /** Whether a part had no progress for too long; what this process has open it knows better than the file system. */

@@ -17,6 +17,7 @@ import { createHerdJobRunner, registerHerdService } from '@drover/herd-service/a
 import type { LeaseAgent, LeaseAgentStatus } from '@drover/lease-agent';
 import { delay, messageOf, systemClock, type Logger, type Principal } from '@drover/lease-kit';
 import type { MachineFacts } from '@drover/machine-facts';
+import { readBootId } from '@drover/process-runner';
 import { createRpcHost, principalFrom, type RpcHostLimits, type TlsMaterial } from '@drover/rpc-host';
 import { mkdirSync } from 'node:fs';
 import { hostname, networkInterfaces } from 'node:os';
@@ -73,10 +74,12 @@ export async function startHerd(config: AgentConfig, { agent, facts, logger }: A
   const [codes, tokens, clients] = [new PairingCodes(dir), new PairingTokens(dir), new HerdClients(dir)];
   const audit = createHerdAudit({ logger, clock: systemClock });
   const content = parts.use(
+    // Clients send again what is not there: it need not survive the machine.
     await createDiskContentStore({
       directory: join(dir, 'content'),
       sizeBytesMax: herd.content_size_max,
       unusedMaxMs: config.cleanup.age_max,
+      bootId: readBootId(),
     }),
   );
   const runner = withAudit(
