@@ -13,6 +13,17 @@ export function envelope(payload: Uint8Array): Buffer {
   return bytes;
 }
 
+/** A serialized message in pieces, which are not copied: in front of them what {@link envelope} writes there. */
+export function envelopePieces(pieces: readonly Uint8Array[]): readonly Uint8Array[] {
+  const prefix = Buffer.allocUnsafe(envelopePrefixSizeBytes);
+  prefix[0] = 0;
+  prefix.writeUInt32BE(
+    pieces.reduce((sum, piece) => sum + piece.length, 0),
+    1,
+  );
+  return [prefix, ...pieces];
+}
+
 /** A message as {@link envelope} writes it. Throws `resource_exhausted` for one that is longer than `sizeBytesMax`. */
 export function encodeEnvelope<Desc extends DescMessage>(
   schema: Desc,

@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import { constants, type ClientHttp2Stream, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2';
-import { fromBinary, type DescMessage, type DescMethodBiDiStreaming, type MessageShape } from '@bufbuild/protobuf';
+import { fromBinary, type DescMessage, type DescMethodBiDiStreaming, type DescMethodClientStreaming, type MessageShape } from '@bufbuild/protobuf';
 import { Code, ConnectError } from '@connectrpc/connect';
 import { contentTypeProto, findTrailerError, validateResponse } from '@connectrpc/connect/protocol-grpc';
-import { encodeEnvelope } from './envelope.ts';
+import { encodeEnvelope, envelopePieces } from './envelope.ts';
 import { EnvelopeReader } from './envelope-reader.ts';
 import { webHeaders } from './web-headers.ts';
 
@@ -30,28 +30,37 @@ export interface BidiCallOptions {
   readonly signal: AbortSignal;
 }
 
+/** How requests are serialized. */
+export interface RequestEncoding<Request> {
+  /**
+   * Serializes a request in pieces that are sent as they are, for messages that carry much: bytes are not copied, and must not
+   * change until they are sent. Absent: as protobuf-es does. Not held to `writeMaxBytes`.
+   */
+  readonly encode?: ((request: Request) => readonly Uint8Array[]) | undefined;
+}
+
 /** A connection is told at most once in this time that it is alive. */
 const heardSpacingMs = 1_000;
 
 /**
- * Calls a bidirectional method with binary, uncompressed gRPC messages straight on an HTTP/2 stream, without the pipeline
+ * Calls a bidirectional or client-streaming method with binary, uncompressed gRPC messages straight on an HTTP/2 stream, without the pipeline
  * of async generators that Connect puts between: a message reaches its reader in the turn of the event loop in which its
  * bytes arrive. Requests are taken one at a time, the next when the stream has room; when the call is over, their iterator
  * is returned. Answers reject with a `ConnectError`: the server's status, the gRPC code of a reset
  * (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#errors), or `unavailable` for a connection that broke.
  */
 export function openBidiCall<I extends DescMessage, O extends DescMessage>(
-  method: DescMethodBiDiStreaming<I, O>,
+  method: DescMethodBiDiStreaming<I, O> | DescMethodClientStreaming<I, O>,
   requests: AsyncIterable<MessageShape<I>>,
-  options: BidiCallOptions,
+  options: BidiCallOptions & RequestEncoding<MessageShape<I>>,
 ): AsyncIterableIterator<MessageShape<O>> {
   return new BidiCall(method, requests, options);
 }
 
 class BidiCall<I extends DescMessage, O extends DescMessage> implements AsyncIterableIterator<MessageShape<O>> {
-  readonly #method: DescMethodBiDiStreaming<I, O>;
+  readonly #method: DescMethodBiDiStreaming<I, O> | DescMethodClientStreaming<I, O>;
   readonly #requests: AsyncIterator<MessageShape<I>>;
-  readonly #options: BidiCallOptions;
+  readonly #options: BidiCallOptions & RequestEncoding<MessageShape<I>>;
   readonly #opening: Promise<EnvelopeReader<MessageShape<O>>>;
   readonly #onAbort = (): void => this.#end(canceled(this.#options.signal));
   #stream: ClientHttp2Stream | undefined;
@@ -62,9 +71,9 @@ class BidiCall<I extends DescMessage, O extends DescMessage> implements AsyncIte
   #heardAtMs = -Infinity;
 
   constructor(
-    method: DescMethodBiDiStreaming<I, O>,
+    method: DescMethodBiDiStreaming<I, O> | DescMethodClientStreaming<I, O>,
     requests: AsyncIterable<MessageShape<I>>,
-    options: BidiCallOptions,
+    options: BidiCallOptions & RequestEncoding<MessageShape<I>>,
   ) {
     this.#method = method;
     this.#requests = requests[Symbol.asyncIterator]();
@@ -136,14 +145,19 @@ class BidiCall<I extends DescMessage, O extends DescMessage> implements AsyncIte
   }
 
   async #send(stream: ClientHttp2Stream): Promise<void> {
-    const { writeMaxBytes, signal } = this.#options;
+    const { encode, writeMaxBytes, signal } = this.#options;
     try {
       for (;;) {
         const { done, value } = await this.#requests.next();
         if (this.#over || stream.destroyed) return;
         if (done === true) return void stream.end();
-        const bytes = encodeEnvelope(this.#method.input, value, writeMaxBytes);
-        if (!stream.write(bytes)) await once(stream, 'drain', { signal });
+        const pieces =
+          encode === undefined
+            ? [encodeEnvelope(this.#method.input, value, writeMaxBytes)]
+            : envelopePieces(encode(value));
+        let hasRoom = true;
+        for (const piece of pieces) hasRoom = stream.write(piece);
+        if (!hasRoom) await once(stream, 'drain', { signal });
       }
     } catch (error) {
       this.#end(ConnectError.from(error));

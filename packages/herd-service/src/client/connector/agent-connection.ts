@@ -1,9 +1,14 @@
 import { isIP } from 'node:net';
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
-import type { DescMethodBiDiStreaming, DescMessage, MessageShape } from '@bufbuild/protobuf';
+import type {
+  DescMessage,
+  DescMethodBiDiStreaming,
+  DescMethodClientStreaming,
+  MessageShape,
+} from '@bufbuild/protobuf';
 import type { Transport } from '@connectrpc/connect';
 import { createGrpcTransport } from '@connectrpc/connect-node';
-import { GuardedSessionManager, openBidiCall } from '@drover/grpc-streams';
+import { GuardedSessionManager, openBidiCall, type RequestEncoding } from '@drover/grpc-streams';
 import type { AgentAddress } from '@drover/herd-protocol';
 
 /** Longest message in either direction. */
@@ -22,11 +27,12 @@ const windows = { stream: 4 * 1024 * 1024, connection: 16 * 1024 * 1024 };
 export interface AgentConnection extends Disposable {
   /** For calls of all kinds. */
   readonly transport: Transport;
-  /** A bidirectional call straight on a stream. */
+  /** A call straight on a stream. */
   stream<I extends DescMessage, O extends DescMessage>(
-    method: DescMethodBiDiStreaming<I, O>,
+    method: DescMethodBiDiStreaming<I, O> | DescMethodClientStreaming<I, O>,
     requests: AsyncIterable<MessageShape<I>>,
     signal: AbortSignal,
+    encoding?: RequestEncoding<MessageShape<I>>,
   ): AsyncIterableIterator<MessageShape<O>>;
 }
 
@@ -49,8 +55,9 @@ export function createAgentConnection({ host, port }: AgentAddress, tls: Connect
   });
   return {
     transport,
-    stream: (method, requests, signal) =>
+    stream: (method, requests, signal, encoding) =>
       openBidiCall(method, requests, {
+        ...encoding,
         connection: session,
         headers: {},
         readMaxBytes: messageSizeBytesMax,

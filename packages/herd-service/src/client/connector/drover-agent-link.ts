@@ -11,6 +11,7 @@ import { DroverError, isDroverError } from '@drover/lease-kit';
 import type { BlobDigest } from '@drover/lease-protocol';
 import type { AgentConnection } from './agent-connection.ts';
 import { DroverJobCall } from './drover-job-call.ts';
+import { sendLargeFile } from './send-large-file.ts';
 
 /** What a link is made of. */
 export interface DroverAgentLinkDeps {
@@ -23,6 +24,8 @@ export interface DroverAgentLinkDeps {
 /** Files under way at once. Small ones share calls; large ones are streams. */
 const filesAtOnce = 16;
 const readChunkSizeBytes = 1024 * 1024;
+/** Up to this size files share calls. */
+const smallSizeBytesMax = 64 * 1024;
 
 /** A connection to one of Drover's agents. */
 export class DroverAgentLink implements HerdAgentLink {
@@ -75,6 +78,7 @@ export class DroverAgentLink implements HerdAgentLink {
 
   async #sendOne(digest: Digest, file: LocalFile, signal: AbortSignal): Promise<void> {
     try {
+      if (digest.sizeBytes > smallSizeBytesMax && (await sendLargeFile(this.#deps.connection, digest, file, signal))) return;
       const from = (start: number): Readable =>
         createReadStream(file.source, { start, highWaterMark: readChunkSizeBytes });
       await this.#deps.content.write(digest, from, { signal });
