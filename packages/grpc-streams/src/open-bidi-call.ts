@@ -1,6 +1,12 @@
 import { once } from 'node:events';
 import { constants, type ClientHttp2Stream, type IncomingHttpHeaders, type OutgoingHttpHeaders } from 'node:http2';
-import { fromBinary, type DescMessage, type DescMethodBiDiStreaming, type DescMethodClientStreaming, type MessageShape } from '@bufbuild/protobuf';
+import {
+  fromBinary,
+  type DescMessage,
+  type DescMethodBiDiStreaming,
+  type DescMethodClientStreaming,
+  type MessageShape,
+} from '@bufbuild/protobuf';
 import { Code, ConnectError } from '@connectrpc/connect';
 import { contentTypeProto, findTrailerError, validateResponse } from '@connectrpc/connect/protocol-grpc';
 import { encodeEnvelope, envelopePieces } from './envelope.ts';

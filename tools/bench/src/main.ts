@@ -7,7 +7,14 @@ import { herdTasksSuite } from './suites/herd-tasks.ts';
 import { throughputSuite } from './suites/throughput.ts';
 import type { Suite, SuiteResult } from './suite.ts';
 
-const suites: readonly Suite[] = [assignmentSuite, throughputSuite, fleetSuite, herdFilesSuite, herdTasksSuite, discoverySuite];
+const suites: readonly Suite[] = [
+  assignmentSuite,
+  throughputSuite,
+  fleetSuite,
+  herdFilesSuite,
+  herdTasksSuite,
+  discoverySuite,
+];
 
 const usage = `Usage: npm run bench -- SUITE [--json] [--quick]
 

@@ -46,7 +46,9 @@ async function run({ say, signal, quick }: SuiteContext): Promise<SuiteResult> {
     if (round === 0 && !quick) continue; // caches, and code that is compiled
     drover.push(first.readyMs);
     peer.push(Math.min(...both));
-    say(`round ${round}: Drover ${rounded(first.readyMs)} ms, peer at once and in turn ${both.map((ms) => rounded(ms)).join(', ')} ms`);
+    say(
+      `round ${round}: Drover ${rounded(first.readyMs)} ms, peer at once and in turn ${both.map((ms) => rounded(ms)).join(', ')} ms`,
+    );
     const sent = sentBy(first.result);
     if (sent !== bytes * agentCount) throw new Error(`${sent} bytes were sent; ${bytes * agentCount} are right`);
   }

@@ -1,11 +1,6 @@
 import { isIP } from 'node:net';
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
-import type {
-  DescMessage,
-  DescMethodBiDiStreaming,
-  DescMethodClientStreaming,
-  MessageShape,
-} from '@bufbuild/protobuf';
+import type { DescMessage, DescMethodBiDiStreaming, DescMethodClientStreaming, MessageShape } from '@bufbuild/protobuf';
 import type { Transport } from '@connectrpc/connect';
 import { createGrpcTransport } from '@connectrpc/connect-node';
 import { GuardedSessionManager, openBidiCall, type RequestEncoding } from '@drover/grpc-streams';

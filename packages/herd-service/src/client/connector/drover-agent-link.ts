@@ -78,7 +78,8 @@ export class DroverAgentLink implements HerdAgentLink {
 
   async #sendOne(digest: Digest, file: LocalFile, signal: AbortSignal): Promise<void> {
     try {
-      if (digest.sizeBytes > smallSizeBytesMax && (await sendLargeFile(this.#deps.connection, digest, file, signal))) return;
+      if (digest.sizeBytes > smallSizeBytesMax && (await sendLargeFile(this.#deps.connection, digest, file, signal)))
+        return;
       const from = (start: number): Readable =>
         createReadStream(file.source, { start, highWaterMark: readChunkSizeBytes });
       await this.#deps.content.write(digest, from, { signal });
