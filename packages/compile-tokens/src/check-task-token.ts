@@ -62,7 +62,8 @@ export async function checkTaskToken(token: string, checks: TaskTokenChecks): Pr
   const { issuedAtMs, expiresAtMs } = claims;
   if (issuedAtMs > nowMs + clockSkewMs) throw invalid('it was made in the future; are the clocks right?');
   if (expiresAtMs - issuedAtMs > lifetimeMsMax) throw invalid(`it is valid for more than ${lifetimeMsMax / 1_000} s`);
-  if (claims.workerId !== workerId) throw invalid(`it is for the worker ${JSON.stringify(claims.workerId.slice(0, 128))}`);
+  if (claims.workerId !== workerId)
+    throw invalid(`it is for the worker ${JSON.stringify(claims.workerId.slice(0, 128))}`);
   if (claims.workerEpoch !== workerEpoch) {
     throw new DroverError({
       code: 'TASK_TOKEN_VOID',

@@ -58,7 +58,11 @@ test('forged, foreign and stale tokens are refused', async () => {
     tampered(token, 0, { alg: 'none' }),
     tampered(token, 0, { kid: other.keyId }),
     tampered(token, 0, { jwk: JSON.parse(other.privateJwk) as object }),
-    new UnsecuredJWT(said).setJti('j').setIssuedAt(nowMs / 1_000).setExpirationTime(nowMs / 1_000 + 60).encode(),
+    new UnsecuredJWT(said)
+      .setJti('j')
+      .setIssuedAt(nowMs / 1_000)
+      .setExpirationTime(nowMs / 1_000 + 60)
+      .encode(),
     // The public half as the secret of an HMAC.
     await new SignJWT(said)
       .setProtectedHeader({ ...header, alg: 'HS256' })
