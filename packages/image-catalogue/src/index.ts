@@ -1,0 +1,1 @@
+export type { HeldImage, ImageCatalogue, ImageUse, ImageWanted } from './image-catalogue.ts';
