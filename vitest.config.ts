@@ -23,6 +23,7 @@ const isolated = new Set([
     'process-runner',
   ],
   ...[
+    'compile-service',
     'herd-bridge',
     'herd-discovery',
     'herd-pairing',

@@ -100,6 +100,12 @@ function kindOf(schema: z.core.$ZodType): KeyKind {
   const { type } = schema._zod.def;
   if (type === 'number' || type === 'int') return 'number';
   if (type === 'boolean') return 'boolean';
-  if (type === 'record') return 'table';
+  if (type === 'record' || (type === 'array' && !isOfTexts(schema))) return 'table';
   return type === 'array' ? 'list' : 'text';
+}
+
+/** A list of tables cannot be written with commas. */
+function isOfTexts(schema: z.core.$ZodType): boolean {
+  const { element } = schema._zod.def as unknown as { element: z.core.$ZodType };
+  return !['object', 'record', 'union'].includes(unwrap(element).schema._zod.def.type);
 }

@@ -53,7 +53,12 @@ function isEmpty(value: unknown): boolean {
 export function configFromCommand<Schema extends z.ZodObject>(
   definition: AppConfigDefinition<Schema>,
   command: Command,
-  sources: { readonly env: Readonly<Record<string, string | undefined>>; readonly cwd: string },
+  sources: {
+    readonly env: Readonly<Record<string, string | undefined>>;
+    readonly cwd: string;
+    /** Read where no file is named; absent: none. */
+    readonly defaultFile?: string | undefined;
+  },
 ): ConfigRequest<z.infer<Schema>> {
   const given = command.opts<Record<string, string | string[] | boolean | undefined>>();
   const flags: Record<string, string | readonly string[] | boolean> = {};
@@ -61,7 +66,7 @@ export function configFromCommand<Schema extends z.ZodObject>(
     const value = given[optionOf(key).attributeName()];
     if (value !== undefined) flags[key.name] = value;
   }
-  const file = given['config'] ?? sources.env[`${definition.envPrefix}_CONFIG`];
+  const file = given['config'] ?? (sources.env[`${definition.envPrefix}_CONFIG`] || sources.defaultFile);
   const config = loadAppConfig(definition, {
     env: withoutConfigVariable(definition.envPrefix, sources.env),
     cwd: sources.cwd,

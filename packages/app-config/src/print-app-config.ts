@@ -31,6 +31,7 @@ export function printAppConfig<Schema extends z.ZodObject>(
 }
 
 function namesIn(table: unknown): string {
+  if (Array.isArray(table)) return table.length === 0 ? 'nothing' : `${table.length} tables`;
   const names = Object.keys(table as object);
   return names.length === 0 ? 'nothing' : `of ${names.join(', ')}`;
 }

@@ -1,0 +1,13 @@
+export {
+  sandboxHandlers,
+  validateWorkerConfig,
+  workerConfigSchema,
+  type CacheTierConfig,
+  type WorkerConfig,
+} from './worker-config-schema.ts';
+export {
+  defaultWorkerConfig,
+  defaultWorkerConfigPath,
+  loadWorkerConfig,
+  workerConfigWarnings,
+} from './worker-config.ts';
