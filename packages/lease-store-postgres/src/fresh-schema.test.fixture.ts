@@ -50,12 +50,19 @@ const timeColumns = [
   ['agent_health_pass', 'next_at'],
   ['lease_history', 'ended_at'],
   ['attempt_history', 'ended_at'],
+  ['compile_workers', 'heard_at'],
+  ['compile_keys', 'created_at'],
+  ['compile_keys', 'signs_at'],
+  ['compile_keys', 'expires_at'],
+  ['compile_places', 'issued_at'],
+  ['compile_places', 'expires_at'],
   ['credential_keys', 'created_at'],
   ['credential_keys', 'expires_at'],
 ] as const;
 
 const emptied = [
   'rollouts',
+  ...['compile_tenants', 'compile_workers', 'compile_keys', 'compile_places', 'compile_records'],
   'agent_health',
   'workspaces',
   ...['leases', 'lease_classes', 'lease_history', 'attempt_history', 'agents', 'servers'],

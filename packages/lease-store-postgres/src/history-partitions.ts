@@ -3,7 +3,7 @@ import type { Database } from './internal/database.ts';
 import { errorFromPostgres, sqlStateOf } from './internal/postgres-error.ts';
 
 /** Tables that are partitioned by time, a partition a week. */
-const partitionedTables = ['lease_history', 'attempt_history', 'log_chunks', 'audit'] as const;
+const partitionedTables = ['lease_history', 'attempt_history', 'log_chunks', 'audit', 'compile_records'] as const;
 const weekMs = 7 * 86_400_000;
 const weeksAhead = 2;
 

@@ -36,6 +36,7 @@ import { AttemptLogs } from './attempt-logs.ts';
 import { AgentTaskBinder } from './agent-task-binder.ts';
 import { AuditLines } from './audit-lines.ts';
 import { BoundAttempts } from './bound-attempts.ts';
+import { postgresCompiles } from './compiles.ts';
 import { CancelJob } from './cancel-job.ts';
 import { ClaimLeases } from './claim-leases.ts';
 import { DowntimeRecords } from './downtime-records.ts';
@@ -404,6 +405,7 @@ export function createPostgresStore(deps: PostgresStoreDeps, options: PostgresSt
       removeDowntime: (downtimeId, context) => call(context, (session) => downtimes.remove(session, downtimeId)),
     },
     enrolments: postgresEnrolments(s, { call, transaction, audit }),
+    compiles: postgresCompiles(s, { call, transaction, audit }),
     rollouts: {
       startRollout: (draft, context) => transaction(context, (session) => rollouts.start(session, draft, context)),
       rollout: (channel, context) => call(context, (session) => rollouts.one(session, channel)),

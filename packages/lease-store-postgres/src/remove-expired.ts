@@ -23,6 +23,7 @@ export async function removeExpired(database: Database, s: string, retentionMs: 
   };
   const noLease = (column: string) => `not exists (select 1 from ${s}.leases l where l.${column} = t.${column})`;
   await remove('progress', `t.updated_at < now() - interval '1 day' and ${noLease('lease_id')}`, []);
+  await remove('compile_places', `t.expires_at < now() - interval '1 minute'`, []);
   if (retentionMs === undefined) return;
   const old = (time: string) => `${time} < now() - $1 * interval '1 millisecond'`;
   await remove('jobs', `${old('t.created_at')} and ${noLease('job_id')}`, [retentionMs]);
@@ -31,6 +32,8 @@ export async function removeExpired(database: Database, s: string, retentionMs: 
     `(not t.wanted or t.expires_at < now()) and t.lease_id is null and ${old('greatest(t.last_at, t.requested_at)')}`,
     [retentionMs],
   );
+  // Those whose time of start is none of ours, as of a worker whose clock is wrong.
+  await remove('compile_records_default', old('t.recorded_at'), [retentionMs]);
   await remove('logs', `${old('t.updated_at')} and ${noLease('lease_id')}`, [retentionMs]);
   await remove('tokens', old('coalesce(t.revoked_at, t.expires_at)'), [retentionMs]);
 }

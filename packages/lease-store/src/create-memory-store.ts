@@ -4,6 +4,7 @@ import { memoryAgentHealthStore } from './memory/memory-agent-health-store.ts';
 import { memoryAgentTaskStore } from './memory/memory-agent-task-store.ts';
 import { memoryAccessStore } from './memory/memory-access-store.ts';
 import { memoryAgentSettingsStore } from './memory/memory-agent-settings-store.ts';
+import { memoryCompileStore } from './memory/memory-compile-store.ts';
 import { memoryDrainStore } from './memory/memory-drain-store.ts';
 import { memoryEnrolmentStore } from './memory/memory-enrolment-store.ts';
 import { memoryAttemptStore } from './memory/memory-attempt-store.ts';
@@ -53,6 +54,7 @@ export function createMemoryStore({ clock = systemClock }: MemoryStoreDeps = {})
     enrolments: memoryEnrolmentStore(data, audit),
     rollouts: memoryRolloutStore(data, audit),
     workspaces: memoryWorkspaceStore(data, audit),
+    compiles: memoryCompileStore(data, audit),
     signals,
     check: async (signal) => data.enter(signal ? { signal } : {}),
     close,

@@ -3,6 +3,7 @@ import type { AgentTaskStore } from './agent-task-store.ts';
 import type { AccessStore } from './access-store.ts';
 import type { AgentSettingsStore } from './agent-settings-store.ts';
 import type { AttemptStore } from './attempt-store.ts';
+import type { CompileStore } from './compile-store.ts';
 import type { DrainStore } from './drain-store.ts';
 import type { AuditStore } from './audit-store.ts';
 import type { EnrolmentStore } from './enrolment-store.ts';
@@ -32,6 +33,7 @@ export interface DroverStore extends AsyncDisposable {
   readonly enrolments: EnrolmentStore;
   readonly rollouts: RolloutStore;
   readonly workspaces: WorkspaceStore;
+  readonly compiles: CompileStore;
   readonly signals: StoreSignals;
   /** Resolves when the store answers; rejects with STORE_UNAVAILABLE, SCHEMA_TOO_NEW or SCHEMA_TOO_OLD otherwise. */
   check(signal?: AbortSignal): Promise<void>;

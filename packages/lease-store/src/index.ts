@@ -184,6 +184,39 @@ export {
   workspacesOf,
 } from './workspace-set.ts';
 export type { WorkspaceDraft, WorkspaceRecord, WorkspaceStore } from './workspace-store.ts';
+export {
+  auditedCompileTenant,
+  checkCompilePlaces,
+  checkCompileRecordQuery,
+  checkCompileRecords,
+  checkCompileTenant,
+  checkCompileWorkerRef,
+  checkCompileWorkerRegistration,
+  checkCompileWorkerReport,
+  compileLimits,
+  compileTenantNotFound,
+  compileTenantsFull,
+  compileWorkersFull,
+  compileWorkerSuperseded,
+} from './check-compile-input.ts';
+export {
+  isolationLevels,
+  type CompileKeyRecord,
+  type CompilePlaceDraft,
+  type CompileRecord,
+  type CompileRecordDraft,
+  type CompileRecordQuery,
+  type CompileStore,
+  type CompileTenantDraft,
+  type CompileTenantRecord,
+  type CompileUsage,
+  type CompileWorkerRecord,
+  type CompileWorkerRef,
+  type CompileWorkerRegistration,
+  type CompileWorkerReport,
+  type CompileWorkerSandbox,
+  type IsolationLevel,
+} from './compile-store.ts';
 export { storeLimits } from './store-limits.ts';
 export { measuredStore } from './measured-store.ts';
 export { createMemoryStore, type MemoryStoreDeps } from './create-memory-store.ts';

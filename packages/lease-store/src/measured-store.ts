@@ -27,6 +27,7 @@ export function measuredStore(store: DroverStore, meter: Meter, clock: Clock = s
     rollouts: port('rollouts', store.rollouts),
     agentHealth: port('agentHealth', store.agentHealth),
     workspaces: port('workspaces', store.workspaces),
+    compiles: port('compiles', store.compiles),
     signals: store.signals,
     check: (signal) => store.check(signal),
     close: () => store.close(),

@@ -12,6 +12,7 @@ import { leaseSecretsMigration } from './0011-lease-secrets.ts';
 import { poolWeightsMigration } from './0012-pool-weights.ts';
 import { agentHealthMigration } from './0013-agent-health.ts';
 import { workspacesMigration } from './0014-workspaces.ts';
+import { compilesMigration } from './0015-compiles.ts';
 import type { Migration } from './migration.ts';
 
 /** All migrations, by id. A new one is added at the end. */
@@ -30,6 +31,7 @@ export const migrations: readonly Migration[] = [
   poolWeightsMigration,
   agentHealthMigration,
   workspacesMigration,
+  compilesMigration,
 ];
 
 /** The newest migration that this version knows. */

@@ -5,6 +5,7 @@ import { accessStoreCases } from './access-cases.ts';
 import { agentSettingsStoreCases } from './agent-settings-cases.ts';
 import { attemptStoreCases } from './attempt-cases.ts';
 import { auditStoreCases } from './audit-cases.ts';
+import { compileStoreCases } from './compile-cases.ts';
 import type { StoreCase } from './compliance-case.ts';
 import { enrolmentStoreCases } from './enrolment-cases.ts';
 import { jobStoreCases } from './job-cases.ts';
@@ -39,5 +40,6 @@ export const storeCases: readonly StoreCase[] = [
   ...rolloutStoreCases,
   ...absenceCases,
   ...workspaceStoreCases,
+  ...compileStoreCases,
   ...storeLifeCases,
 ];
