@@ -141,9 +141,7 @@ export function postgresCompiles(s: string, { call, transaction, audit }: Enrolm
   return {
     tenants: async (page, context) => {
       checkPage(page);
-      const rows = await call(context, (session) =>
-        session.run<TenantRow>(tenantPage, [page.after ?? '', page.limit]),
-      );
+      const rows = await call(context, (session) => session.run<TenantRow>(tenantPage, [page.after ?? '', page.limit]));
       return rows.map(tenantRecord);
     },
     putTenant: async (draft, context) => {
@@ -181,10 +179,9 @@ export function postgresCompiles(s: string, { call, transaction, audit }: Enrolm
     openWorker: async (worker, context) => {
       checkCompileWorkerRef(worker);
       await locked('compile workers')(context, async (session) => {
-        await session.text(
-          `delete from ${s}.compile_workers where heard_at <= now() - $1 * interval '1 millisecond'`,
-          [compileLimits.workerKeptMs],
-        );
+        await session.text(`delete from ${s}.compile_workers where heard_at <= now() - $1 * interval '1 millisecond'`, [
+          compileLimits.workerKeptMs,
+        ]);
         await session.text(
           `insert into ${s}.compile_workers as w (worker_id, instance_nonce)
            select $1, $2

@@ -54,7 +54,11 @@ export function checkCompileTenant(draft: CompileTenantDraft): void {
     throw tenantInvalid('token url', tokenUrl, 'an https URL, or http on loopback');
   }
   if (issuer !== '' && audience === '') {
-    throw tenantInvalid('audience', '', 'one, where there is an issuer: else its tokens for any program would be taken');
+    throw tenantInvalid(
+      'audience',
+      '',
+      'one, where there is an issuer: else its tokens for any program would be taken',
+    );
   }
   if ((claim === '') !== (claimValue === '')) {
     throw tenantInvalid('claim', `${claim}=${claimValue}`, 'a name and a value, or neither');

@@ -202,10 +202,7 @@ export const compileStoreCases: readonly StoreCase[] = [
       const [only, ...others] = await compiles.keys(context);
       assert.ok(only !== undefined && others.length === 0);
       assert.ok(only.signsInMs <= 0 && only.expiresInMs > 190_000 && only.ageMs < 10_000);
-      assert.deepEqual(
-        [only.publicKey, only.sealedPrivateKey],
-        [`public ${only.keyId}`, `sealed ${only.keyId}`],
-      );
+      assert.deepEqual([only.publicKey, only.sealedPrivateKey], [`public ${only.keyId}`, `sealed ${only.keyId}`]);
       await elapse(110_000);
       const two = await compiles.addKey(keyOf('next'), 100_000, context);
       assert.deepEqual(
