@@ -3,7 +3,7 @@ import { HerdTrust, herdTrustDir } from '@drover/herd-pairing/client';
 
 /** The agents that this user is paired with, as they are now. */
 export interface PairedAgents extends KnownAgents {
-  /** Where each was when it was paired, one host each. */
+  /** Where each was when it was paired, as `HOST:PORT`: an agent is asked by UDP on the number of its TCP port. */
   readonly hosts: readonly string[];
 }
 
@@ -11,5 +11,6 @@ export interface PairedAgents extends KnownAgents {
 export function readPairedAgents(env: Readonly<Record<string, string | undefined>>): PairedAgents {
   const agents = new HerdTrust(herdTrustDir(env)).list();
   const keys = new Map(agents.map(({ agentId, key }) => [agentId, key]));
-  return { keyOf: (agentId) => keys.get(agentId), hosts: [...new Set(agents.map(({ address }) => address.host))] };
+  const hosts = agents.map(({ address: { host, port } }) => `${host.includes(':') ? `[${host}]` : host}:${port}`);
+  return { keyOf: (agentId) => keys.get(agentId), hosts: [...new Set(hosts)] };
 }

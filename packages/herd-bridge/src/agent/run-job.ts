@@ -1,4 +1,5 @@
 import {
+  JobEnd,
   TaskEnd,
   type HerdJobSession,
   type OutputFound,
@@ -29,13 +30,15 @@ export async function runJob(
   const pipes = new Map(tasks.map(({ pipe, task }) => [task.name, pipe]));
   const found = new Map<string, NonNullable<OutputFound['file']>>();
   const left = [...tasks];
+  /** Names of tasks that have no end yet. */
+  const live = new Set<string>();
   let credits = 0;
   let isFinished = false;
   const giveTasks = (): void => {
     if (isFinished) return;
     const now = left.splice(0, credits);
     credits -= now.length;
-    addTasks(session, now, logger);
+    for (const name of addTasks(session, now, logger)) live.add(name);
     if (left.length > 0) return;
     isFinished = true;
     session.finish();
@@ -61,6 +64,7 @@ export async function runJob(
         }
         break;
       case 'ended':
+        live.delete(message.value.task);
         logFailedStart(message.value, logger);
         await tell(endBytes(message.value, pipes.get(message.value.task) ?? ''));
         break;
@@ -68,6 +72,10 @@ export async function runJob(
         if (message.value.file !== undefined) found.set(message.value.file.path, message.value.file);
         break;
       case 'jobEnded':
+        // Tasks of a job that was given up have no end here, and nobody runs them elsewhere.
+        if (message.value.end === JobEnd.GIVEN_UP) {
+          for (const name of live) await tell(taskEndBytes(pipes.get(name) ?? '', 'Error'));
+        }
         return { found };
       default:
         logOther(message, logger);
@@ -83,15 +91,17 @@ function endBytes(ended: TaskEnded, pipe: string): Uint8Array | undefined {
   return taskEndBytes(pipe, ended.exitCode !== undefined && ended.exitCode >= 0 ? 'Ok' : 'Error');
 }
 
-/** Adds tasks; if the runner finds fault with one, the others run, as at an agent that cannot start it. */
-function addTasks(session: HerdJobSession, tasks: readonly TaskRequest[], logger: Logger): void {
-  if (tasks.length === 0) return;
+/** Adds tasks; if the runner finds fault with one, the others run, as at an agent that cannot start it. Answers who was added. */
+function addTasks(session: HerdJobSession, tasks: readonly TaskRequest[], logger: Logger): string[] {
+  const names = tasks.map(({ task }) => task.name);
+  if (tasks.length === 0) return [];
   try {
     session.add({ tasks: tasks.map(({ task }) => task) });
+    return names;
   } catch (error) {
-    const [first] = tasks;
-    if (tasks.length > 1) for (const task of tasks) addTasks(session, [task], logger);
-    else logger.warn({ task: first!.task.name, err: error }, `a task is left out: ${messageOf(error)}`);
+    if (tasks.length > 1) return tasks.flatMap((task) => addTasks(session, [task], logger));
+    logger.warn({ task: names[0], err: error }, `a task is left out: ${messageOf(error)}`);
+    return [];
   }
 }
 

@@ -89,6 +89,7 @@ export function checkTasks(init: MessageInitShape<typeof AddTasksSchema>, rules:
     if (task.name.length < 1 || task.name.length > 128) {
       refuse('name', `has ${task.name.length} characters; allowed are 1 to 128`);
     }
+    if (/[\u0000-\u001f\u007f]/.test(task.name)) refuse('name', 'holds control characters');
     if (names.has(task.name)) refuse('name', 'is there twice; each task has a name of its own');
     names.add(task.name);
     return checkTask(task, rules, refuse);

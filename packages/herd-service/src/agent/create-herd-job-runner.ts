@@ -22,7 +22,6 @@ import { createQuickRunner, type QuickRunner } from '@drover/process-runner';
 import { createProgressPipes } from '@drover/progress-pipes';
 import type { ResourceLedger } from '@drover/resource-ledger';
 import { mkdirSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { checkJob } from './check-job.ts';
@@ -32,6 +31,7 @@ import { defaultHerdLimits, type HerdLimits } from './herd-limits.ts';
 import { herdMetrics } from './herd-metrics.ts';
 import type { HerdContent } from './place-inputs.ts';
 import { removeDeadJobs } from './remove-dead-jobs.ts';
+import { removeJobFolder } from './remove-job-folder.ts';
 import { SlotLedger } from './slot-ledger.ts';
 import { taskEnvironment } from './task-environment.ts';
 
@@ -110,7 +110,7 @@ export async function createHerdJobRunner(
     const jobsDir = join(stateDir, 'jobs');
     mkdirSync(jobsDir, { recursive: true, mode: 0o700 });
     const ended = await processes.endLeftovers(new AbortController().signal);
-    const removed = await removeDeadJobs(jobsDir, deps.content);
+    const removed = await removeDeadJobs(jobsDir, deps.content, logger);
     if (ended + removed > 0) logger.warn({ ended, removed }, 'herd jobs of an earlier run were cleared away');
     return new HerdJobs({ ...options, stateDir, jobsDir, slots }, { ...deps, clock, logger }, processes);
   } catch (error) {
@@ -219,7 +219,7 @@ class HerdJobs implements HerdJobHost {
       signal.throwIfAborted();
       this.#refuseIfClosed();
     } catch (error) {
-      await rm(dir, { recursive: true, force: true });
+      await removeJobFolder(dir);
       await this.#deps.content.unpin(`herd:${jobId}`).catch(() => undefined);
       throw error;
     } finally {
@@ -283,6 +283,8 @@ class HerdJobs implements HerdJobHost {
   }
 
   #over(job: HerdJob): void {
+    // Its last task may have gone without having run, so that none gave the slot of all back.
+    if (job.isTogether && this.#slots.has(job.jobId)) this.#slots.giveBack(job.jobId);
     this.#turns = this.#turns.filter((one) => one !== job);
     const ended = [...this.#jobs.values()].filter(({ isOver }) => isOver);
     for (const old of ended.slice(0, Math.max(0, ended.length - endedJobsMax))) {

@@ -234,6 +234,7 @@ describe('a job', () => {
     };
     for (const wrong of [
       { name: '' },
+      { name: 'a\0b', exe: 'x' },
       { name: 'a' },
       { name: 'a', exe: '../x/y' },
       { name: 'a', exe: 'x', pipe: { name: 'a/b' } },
@@ -275,9 +276,17 @@ describe('a job', () => {
   test('is given up when the agent stops, and says so', async () => {
     const runner = await open();
     const session = await begin(runner);
-    const ended = run(session, [sh('a', `echo $$ > ${dir}/a; exec sleep 60`)]);
-    const pid = await textIn(join(dir, 'a'));
+    const names = ['a', 'b', 'c'];
+    const ended = run(
+      session,
+      names.map((name) => sh(name, `echo $$ > ${dir}/${name}; trap '' TERM; sleep 60`, { outputs: [name] })),
+    );
+    const [pid] = await Promise.all([textIn(join(dir, 'a')), textIn(join(dir, 'b'))]);
+    session.cancel(['b']);
     await runner[Symbol.asyncDispose]();
+    // What nobody cancelled has no end, so that its client has it run elsewhere.
+    expect(endsOf(await ended)).toEqual({ b: TaskEnd.CANCELLED });
+    expect(of(await ended, 'missing').map(({ task }) => task)).toEqual(['b']);
     expect(of(await ended, 'jobEnded')).toMatchObject([{ end: JobEnd.GIVEN_UP, errorCode: 'HERD_AGENT_STOPPED' }]);
     expect(isAlive(pid)).toBe(false);
   });

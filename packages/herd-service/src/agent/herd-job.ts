@@ -3,7 +3,7 @@ import { durationFromMs } from '@bufbuild/protobuf/wkt';
 import { JobEnd, JobEndSchema, TaskEnd, type AddTasksSchema, type HerdJobSession } from '@drover/herd-protocol';
 import { isDroverError, messageOf, principalName, type Principal, type ScheduledCall } from '@drover/lease-kit';
 import type { PacedItem } from '@drover/progress-pipes';
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkTasks, type CheckedJob, type CheckedTask } from './check-job.ts';
 import { gatherOutput } from './gather-output.ts';
@@ -11,6 +11,7 @@ import { herdError } from './herd-errors.ts';
 import type { HerdJobParts } from './herd-job-parts.ts';
 import { JobResponses } from './job-responses.ts';
 import { placeInputs } from './place-inputs.ts';
+import { removeJobFolder } from './remove-job-folder.ts';
 import { cancelledBefore, TaskRun, type TaskEndedValue } from './task-run.ts';
 
 /** What is known of a job from its begin. */
@@ -41,6 +42,10 @@ interface LiveTask {
   /** Its inputs are there. */
   isReady: boolean;
   run: TaskRun | undefined;
+  /** It was ended since the job was given up, not since its client wanted it so: it is told of no end, and can run elsewhere. */
+  isGivenUp: boolean;
+  /** Its client wanted it ended. */
+  isCancelled: boolean;
 }
 
 /**
@@ -150,7 +155,8 @@ export class HerdJob implements HerdJobSession {
     this.#granted -= tasks.length;
     for (const task of tasks) {
       this.#added.add(task.name);
-      const live: LiveTask = { task, isReady: task.inputs.length === 0, run: undefined };
+      const isReady = task.inputs.length === 0;
+      const live: LiveTask = { task, isReady, run: undefined, isGivenUp: false, isCancelled: false };
       this.#live.set(task.name, live);
       this.#waiting.push(task.name);
       if (!live.isReady) void this.#placeInputsOf(live);
@@ -160,7 +166,11 @@ export class HerdJob implements HerdJobSession {
 
   cancel(tasks: readonly string[] = []): void {
     if (tasks.length === 0) return this.#close(JobEnd.CANCELLED);
-    for (const name of tasks) this.#cancelTask(name);
+    for (const name of tasks) {
+      const live = this.#live.get(name);
+      if (live !== undefined) live.isCancelled = true;
+      this.#cancelTask(name);
+    }
     this.#endIfDone();
   }
 
@@ -320,9 +330,11 @@ export class HerdJob implements HerdJobSession {
   async #taskEnded(live: LiveTask, ended: TaskEndedValue): Promise<void> {
     const { task } = live;
     this.#tellDropped(task.name);
-    this.#responses.push({ case: 'ended', value: ended }, ended.logTail?.length ?? 0);
     this.#parts.onTaskEnded(ended.end ?? TaskEnd.UNSPECIFIED);
-    for (const path of task.outputs) this.#responses.push(await this.#gather(path, task.name));
+    if (!live.isGivenUp || ended.end !== TaskEnd.CANCELLED) {
+      this.#responses.push({ case: 'ended', value: ended }, ended.logTail?.length ?? 0);
+      for (const path of task.outputs) this.#responses.push(await this.#gather(path, task.name));
+    }
     this.#live.delete(task.name);
     this.#ended += 1;
     this.#endIfDone();
@@ -359,7 +371,10 @@ export class HerdJob implements HerdJobSession {
   #close(end: JobEnd): void {
     if (this.#isEnding) return;
     if (this.#end === undefined || this.#end === JobEnd.COMPLETED) this.#end = end;
-    for (const name of [...this.#live.keys()]) this.#cancelTask(name);
+    for (const [name, live] of [...this.#live]) {
+      live.isGivenUp = this.#end === JobEnd.GIVEN_UP && !live.isCancelled;
+      this.#cancelTask(name);
+    }
     this.#stopping.abort(herdError('HERD_JOB_CANCELLED', 'cancelled', 'The job was cancelled'));
     this.#endIfDone();
   }
@@ -377,7 +392,7 @@ export class HerdJob implements HerdJobSession {
       if (this.#added.size > 0) await processes.settle(`herd/${this.jobId}/`);
       for (const path of this.#options.job.outputs) this.#responses.push(await this.#gather(path));
       processes.closeOutputs(this.#outputDir);
-      rmSync(this.#options.dir, { recursive: true, force: true, maxRetries: 3 });
+      await removeJobFolder(this.#options.dir);
       await content.unpin(this.#pinOwner);
     } catch (error) {
       logger.warn({ err: error, jobId: this.jobId }, 'something of a herd job was not cleared away');
@@ -407,11 +422,9 @@ export class HerdJob implements HerdJobSession {
     if (this.#isForgotten) return;
     this.#forgetting = this.#parts.clock.schedule(graceMs, () => {
       if (this.#isOver) return this.#forget();
-      this.#endReason ??= {
-        code: 'HERD_CLIENT_LOST',
-        message: `No client has read the job's responses for ${graceMs} ms`,
-      };
-      this.#close(JobEnd.CANCELLED);
+      // A client that comes back has its tasks run elsewhere: nobody has cancelled them.
+      const message = `No client has read the job's responses for ${graceMs} ms`;
+      this.giveUp({ code: 'HERD_CLIENT_LOST', message });
     });
   }
 

@@ -187,6 +187,13 @@ test('a task that fails is run again as often as its retries say, and its log is
     attempts: 3,
   });
   expect(agent.ran).toEqual(['t1', 't1~2', 't1~3']);
+  // Names that look like those of further attempts are nobody's but their tasks'.
+  const alike = new FakeAgent('alike', {
+    slots: 1,
+    work: ({ name }) => (name === 't1' ? TaskEnd.FAILED : TaskEnd.SUCCEEDED),
+  });
+  const two = [first!, { ...first!, name: 't1~2' }];
+  expect((await run(jobOf({ tasks: two }), [alike])).tasks.map(({ attempts }) => attempts)).toEqual([2, 1]);
   const failing = new FakeAgent('two', { work: () => TaskEnd.FAILED });
   const result = await run(jobOf({ tasks: tasks(2) }), [failing]);
   expect(result.outcome).toBe('failed');

@@ -27,6 +27,8 @@ interface Entry {
   readonly task: JobTask;
   /** Waiting: with nobody. Given: with an agent. Ended: its outputs are still on their way. Settled: over. */
   state: 'waiting' | 'given' | 'ended' | 'settled';
+  /** The name of its last attempt. */
+  attempt: string;
   attempts: number;
   failures: number;
   mayHaveRunTwice: boolean;
@@ -58,6 +60,7 @@ export class TaskBoard {
     this.#entries = tasks.map((task) => ({
       task,
       state: 'waiting',
+      attempt: task.name,
       attempts: 0,
       failures: 0,
       mayHaveRunTwice: false,
@@ -85,10 +88,9 @@ export class TaskBoard {
       entry.state = 'given';
       entry.agent = agent;
       entry.attempts += 1;
-      const { name } = entry.task;
-      const attempt = { name: entry.attempts === 1 ? name : `${name}~${entry.attempts}`, task: entry.task };
-      this.#byAttempt.set(attempt.name, entry);
-      return attempt;
+      if (entry.attempts > 1) entry.attempt = this.#nameOfNext(entry);
+      this.#byAttempt.set(entry.attempt, entry);
+      return { name: entry.attempt, task: entry.task };
     });
   }
 
@@ -170,13 +172,19 @@ export class TaskBoard {
   /** The attempt's name of a task that an agent has; undefined if none has it. */
   attemptOf(name: string): string | undefined {
     const entry = this.#byName.get(name);
-    if (entry?.state !== 'given') return undefined;
-    return entry.attempts === 1 ? name : `${name}~${entry.attempts}`;
+    return entry?.state === 'given' ? entry.attempt : undefined;
   }
 
   /** In the order of the job; every task has one when the board is settled. */
   results(): TaskResult[] {
     return this.#entries.flatMap(({ result }) => result ?? []);
+  }
+
+  /** Never the name of another task, which may end in a number as well. */
+  #nameOfNext({ task, attempts }: Entry): string {
+    let name = `${task.name}~${attempts}`;
+    while (this.#byName.has(name) || this.#byAttempt.has(name)) name += '~';
+    return name;
   }
 
   #endWaiting(outcome: TaskOutcome, more: Partial<TaskResult> = {}, names?: readonly string[]): TaskResult[] {

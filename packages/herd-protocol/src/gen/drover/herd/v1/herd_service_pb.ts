@@ -346,7 +346,8 @@ export type HerdTask = Message<"drover.herd.v1.HerdTask"> & {
   inputs: HerdFile[];
 
   /**
-   * Of this task alone, looked for when it has ended. Each is answered once, as found or missing, however the task ended.
+   * Of this task alone, looked for when it has ended. Each is answered once, as found or missing, however the task ended; not at
+   * all if the task has no end, see `JOB_END_GIVEN_UP`.
    *
    * @generated from field: repeated string outputs = 9;
    */
@@ -988,7 +989,8 @@ export const JobEnd = {
   CANCELLED: 2,
 
   /**
-   * The agent gives the job up: it is stopped, or its disk is full. Tasks without an end may have run.
+   * The agent gives the job up: it is stopped or needed for something else, or its client was away for longer than the grace.
+   * Tasks that were ended by that have no end, nor their outputs an answer: they may have run, and can run elsewhere.
    *
    * @generated from enum value: JOB_END_GIVEN_UP = 3;
    */
