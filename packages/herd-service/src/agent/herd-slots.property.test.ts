@@ -97,7 +97,8 @@ async function leavesNothing(steps: readonly Step[]): Promise<void> {
       case 'open':
         return runner.setOpen(one.do === 'open');
       default:
-        await new Promise((resolve) => setTimeout(resolve, 3));
+        // So that processes get their turns as well.
+        for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
     }
   };
   try {
