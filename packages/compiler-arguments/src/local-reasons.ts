@@ -1,0 +1,37 @@
+/** Why a compile runs on this machine. The names are stable: statistics and `--explain` show them. */
+export const localReasons = {
+  NO_INPUT: 'no source file is named',
+  QUERY: 'the compiler is asked about itself',
+  LINKS: 'it links',
+  SEVERAL_INPUTS: 'several files are compiled at once',
+  STDIN: 'the source comes from standard input',
+  OUTPUT_NOT_A_FILE: 'the result does not go to a file',
+  PREPROCESSES_ONLY: 'it preprocesses only',
+  CHECKS_ONLY: 'it checks only',
+  ASSEMBLER: 'the source is in assembler',
+  LANGUAGE: 'the language is none of C, C++ and Objective-C',
+  PREPROCESSED_INPUT: 'the source is preprocessed already',
+  PRECOMPILED_HEADER: 'a header is precompiled or a precompiled one used',
+  MODULES: 'modules are used',
+  PLUGIN: 'the compiler is extended or told more than its options say',
+  NATIVE_TUNING: 'it is for the processor of this machine',
+  PROFILE: 'it makes or reads profiles or counts',
+  SPLIT_DEBUG: 'debug information goes to a file of its own',
+  MACRO_DEBUG: 'debug information holds macros',
+  PEDANTIC_DEBUG: 'places in debug information or of a sanitizer would not outlive what pedantic warnings ask for',
+  CLANG_DEBUG: 'Clang notes places, and digests of files, in debug information and for sanitizers',
+  PATH_IN_SRC: 'its files are below /src, which is another folder on workers',
+  SANITIZER_PATH: 'a sanitizer puts the path of the source into the object',
+  EXTRA_OUTPUT: 'it writes further files',
+  READS_FILES: 'an option names a file that is read',
+  ASSEMBLER_OPTIONS: 'the assembler is given options that are not known to be harmless',
+  LINKER_INPUT: 'libraries are named, which the compiler warns of',
+  SEVERAL_TARGETS: 'it compiles for several targets',
+  UNKNOWN_OPTION: 'an option is not known',
+  UNFINISHED_OPTION: 'an option has no value',
+  ENVIRONMENT: 'a variable changes what the compiler does',
+  READS_WHEN_COMPILED: 'the source reads a file, or the time, when it is compiled',
+} as const;
+
+/** One of {@link localReasons}. */
+export type LocalReason = keyof typeof localReasons;
