@@ -45,9 +45,13 @@ export class HerdProgress {
         this.#print(styleText('dim', `${printable(event.agent)} ${sent}, ${event.slots} slots`));
         break;
       }
-      case 'agent-gone':
-        this.#print(styleText('yellow', `${printable(event.message)} (${event.code})`));
+      case 'agent-gone': {
+        const { agent, code, message } = event;
+        // What an agent says of itself does not name it.
+        const who = message.includes(agent) ? '' : `${agent}: `;
+        this.#print(styleText('yellow', `${printable(who + message)} (${code})`));
         break;
+      }
       case 'task-started':
         this.#running.set(event.task, { agent: event.agent, percent: 0 });
         break;

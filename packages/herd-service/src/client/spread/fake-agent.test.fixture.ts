@@ -47,6 +47,8 @@ export class FakeAgent implements HerdConnector {
   #sequence = 0n;
   #credits = 0;
   #running = 0;
+  /** Tasks that have ended and whose outputs were not told. */
+  #answering = 0;
   readonly #waiting: HerdTask[] = [];
   readonly #names = new Set<string>();
   readonly #blobs = new Map<string, string>();
@@ -188,6 +190,11 @@ export class FakeAgent implements HerdConnector {
     this.#end(task, end);
     this.#grant(1);
     this.#startNext();
+    // Outputs are looked for after the end is told, and come in a later turn: at times as the last thing of all.
+    this.#answering += 1;
+    for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate);
+    for (const path of task.outputs) this.#answer(path, task.name);
+    this.#answering -= 1;
     this.#endIfDone();
   }
 
@@ -197,7 +204,6 @@ export class FakeAgent implements HerdConnector {
       case: 'ended',
       value: { task: task.name, end, exitCode, logTail: Buffer.from(`log of ${task.name}`) },
     });
-    for (const path of task.outputs) this.#answer(path, task.name);
   }
 
   #answer(path: string, task: string | undefined): void {
@@ -215,7 +221,10 @@ export class FakeAgent implements HerdConnector {
   #cancel(tasks: readonly string[] | undefined): void {
     this.cancelled.push(tasks);
     const isMeant = (task: HerdTask): boolean => tasks === undefined || tasks.includes(task.name);
-    for (const task of this.#waiting.filter(isMeant)) this.#end(task, TaskEnd.CANCELLED);
+    for (const task of this.#waiting.filter(isMeant)) {
+      this.#end(task, TaskEnd.CANCELLED);
+      for (const path of task.outputs) this.#answer(path, task.name);
+    }
     const rest = this.#waiting.filter((task) => !isMeant(task));
     this.#waiting.splice(0, this.#waiting.length, ...rest);
     if (tasks !== undefined) return;
@@ -224,7 +233,7 @@ export class FakeAgent implements HerdConnector {
   }
 
   #endIfDone(): void {
-    if (!this.#isFinished || this.#running > 0 || this.#waiting.length > 0 || this.#isOver) return;
+    if (!this.#isFinished || this.#running + this.#answering > 0 || this.#waiting.length > 0 || this.#isOver) return;
     for (const path of this.#outputs) this.#answer(path, undefined);
     this.tell({ case: 'jobEnded', value: { end: JobEnd.COMPLETED } });
     this.#isOver = true;

@@ -217,6 +217,15 @@ test('outputs of the job: the same content once, other content beside it, and wh
   expect(await readFile(join(folder, 'out-one-only'), 'utf8')).toBe('of a');
 });
 
+test('a job ends whose last word is that an output is missing', async () => {
+  const outputs = [{ path: 'none', target: 'none' }];
+  const result = await run(jobOf({ tasks: tasks(2, { outputs }) }), [
+    new FakeAgent('one', { output: () => undefined }),
+  ]);
+  expect(result.outcome).toBe('failed');
+  expect(result.missing.map(({ task }) => task)).toEqual(['t1', 't2']);
+});
+
 test('a cancel ends what runs, what waits and what is being made ready', async () => {
   const never = (): Promise<never> => new Promise(() => undefined);
   const busy = new FakeAgent('busy', { slots: 2, work: never });

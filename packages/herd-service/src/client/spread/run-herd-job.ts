@@ -348,7 +348,7 @@ class HerdJobRun {
       this.#board.settled(attempt);
     };
     // Without outputs it is settled in the same turn: thousands of small tasks end so.
-    if (found.length === 0) void bring();
+    if (found.length === 0) void bring().then(() => this.#schedule());
     else this.#track(bring());
   }
 
