@@ -11,3 +11,10 @@ export {
   loadWorkerConfig,
   workerConfigWarnings,
 } from './worker-config.ts';
+export {
+  CompileWorker,
+  type CompileInFlight,
+  type CompileWorkerDeps,
+  type CompileWorkerOptions,
+  type WorkerImages,
+} from './compile-worker.ts';
