@@ -3,7 +3,6 @@ import {
   checkDigest,
   contentStoreClosed,
   contentStoreFull,
-  forEachLimited,
   isEmptyDigest,
   uniqueDigests,
   writeThroughUpload,
@@ -25,7 +24,9 @@ import { DiskBlobs } from './disk-blobs.ts';
 import { DiskLayout, isFull } from './disk-layout.ts';
 import { DiskPins } from './disk-pins.ts';
 import { DiskRoom } from './disk-room.ts';
+import { DiskSmallBlobs } from './disk-small-blobs.ts';
 import { DiskUploads } from './disk-uploads.ts';
+import { Turns } from './turns.ts';
 
 /** Where a disk store is, and its bounds. */
 export interface DiskContentStoreOptions {
@@ -62,7 +63,6 @@ export interface DiskContentStoreDeps {
   readonly clock?: Clock;
 }
 
-const findConcurrency = 16;
 const dayMs = 24 * 60 * 60 * 1000;
 
 /**
@@ -93,7 +93,8 @@ export async function createDiskContentStore(
     { clock, room, liveParts },
     { uploadsMax: options.uploadsMax ?? 1024, uploadIdleMs },
   );
-  return new DiskContentStore(options, { blobs, pins, room, uploads, stopRemoving });
+  const smallBlobs = new DiskSmallBlobs(layout, { clock, room });
+  return new DiskContentStore(options, { blobs, pins, room, uploads, smallBlobs, stopRemoving });
 }
 
 /** Looks at the folder, and again every day where age matters. Answers how to stop. */
@@ -130,6 +131,8 @@ class DiskContentStore implements LocalContentStore, BlobCopies {
   readonly #pins: DiskPins;
   readonly #room: DiskRoom;
   readonly #uploads: DiskUploads;
+  readonly #smallBlobs: DiskSmallBlobs;
+  readonly #turns = new Turns();
   readonly #stopRemoving: () => Promise<void>;
   #isClosed = false;
 
@@ -140,6 +143,7 @@ class DiskContentStore implements LocalContentStore, BlobCopies {
       readonly pins: DiskPins;
       readonly room: DiskRoom;
       readonly uploads: DiskUploads;
+      readonly smallBlobs: DiskSmallBlobs;
       readonly stopRemoving: () => Promise<void>;
     },
   ) {
@@ -149,6 +153,7 @@ class DiskContentStore implements LocalContentStore, BlobCopies {
     this.#pins = parts.pins;
     this.#room = parts.room;
     this.#uploads = parts.uploads;
+    this.#smallBlobs = parts.smallBlobs;
     this.#stopRemoving = parts.stopRemoving;
   }
 
@@ -156,10 +161,11 @@ class DiskContentStore implements LocalContentStore, BlobCopies {
     this.#begin(options.signal);
     const wanted = uniqueDigests(digests).filter((digest) => !isEmptyDigest(digest));
     const present = new Set<Digest>();
-    await forEachLimited(wanted, findConcurrency, async (digest) => {
+    for (const digest of wanted) {
       options.signal?.throwIfAborted();
       if (await this.#blobs.has(digest)) present.add(digest);
-    });
+      await this.#turns.give();
+    }
     return wanted.filter((digest) => !present.has(digest));
   }
 
@@ -170,9 +176,9 @@ class DiskContentStore implements LocalContentStore, BlobCopies {
   }
 
   async write(digest: Digest, source: ByteSource, options: CallOptions = {}): Promise<void> {
-    if ((await this.findMissing([digest], options)).length > 0) {
-      await writeThroughUpload(this, digest, source, options);
-    }
+    if ((await this.findMissing([digest], options)).length === 0) return;
+    if (source instanceof Uint8Array && this.#smallBlobs.write(digest, source)) return;
+    await writeThroughUpload(this, digest, source, options);
   }
 
   async openUpload(uploadId: string, digest: Digest, options: OpenUploadOptions = {}): Promise<BlobUpload> {
@@ -213,6 +219,7 @@ class DiskContentStore implements LocalContentStore, BlobCopies {
     this.#begin(options.signal);
     if (isEmptyDigest(checkDigest(digest))) await writeFile(path, '', { flag: 'wx' });
     else await this.#blobs.copyTo(digest, path);
+    await this.#turns.give();
   }
 
   /** Looks at every blob of the folder. */

@@ -83,6 +83,11 @@ export class DiskLayout {
     await syncFolder(this.root);
   }
 
+  /** True if what is written outlives the machine's crash. */
+  get isSynced(): boolean {
+    return this.#bootId === undefined;
+  }
+
   /** Makes entries of a folder durable, unless the store is good for one start of the machine alone. */
   async syncFolder(folder: string): Promise<void> {
     if (this.#bootId === undefined) await syncFolder(folder);

@@ -1,9 +1,11 @@
 import { pinExpiryDefaultMs, pinLimit, type Digest, type PinOptions } from '@drover/content-store';
 import type { Clock } from '@drover/lease-kit';
-import { link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { linkSync } from 'node:fs';
+import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { blobName, errorCode, nullIfAbsent, type DiskLayout } from './disk-layout.ts';
 import { ExclusiveSection } from './exclusive-section.ts';
+import { Turns } from './turns.ts';
 
 /** A folder of pins without a readable `pin.json` was left by a crash once it is this old. */
 const unfinishedMs = 10 * 60 * 1000;
@@ -17,6 +19,7 @@ export class DiskPins {
   readonly #clock: Clock;
   readonly #ownersMax: number;
   readonly #section = new ExclusiveSection();
+  readonly #turns = new Turns();
 
   constructor(layout: DiskLayout, clock: Clock, ownersMax: number) {
     this.#layout = layout;
@@ -42,6 +45,7 @@ export class DiskPins {
       for (const digest of digests) {
         options.signal?.throwIfAborted();
         if (!(await this.#pinOne(digest, folder, isThere))) missing.push(digest);
+        await this.#turns.give();
       }
       await this.#layout.syncFolder(folder);
       await this.#layout.syncFolder(this.#layout.pins);
@@ -82,19 +86,9 @@ export class DiskPins {
     const place = this.#layout.blob(digest);
     const pinned = join(folder, blobName(digest));
     for (let attempt = 0; attempt < 3; attempt++) {
-      const linked = await link(place, pinned).then(
-        () => true,
-        (error: unknown) => {
-          if (errorCode(error) === 'EEXIST') return true;
-          if (errorCode(error) === 'ENOENT') return false;
-          throw error;
-        },
-      );
-      if (linked) {
+      if (linkNow(place, pinned) !== 'ENOENT') {
         // A removal may have taken the blob's own name in between; it will see the pin and put it back, as we do.
-        await link(pinned, place).catch((error: unknown) => {
-          if (errorCode(error) !== 'EEXIST') throw error;
-        });
+        if (linkNow(pinned, place) === 'ENOENT') throw new Error(`${pinned} was removed while it was made`);
         return true;
       }
       if (!(await isThere(digest))) return false;
@@ -104,6 +98,18 @@ export class DiskPins {
 
   async #removeFolder(folder: string): Promise<void> {
     await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Links, or says why not; throws any other failure. Here and now: by another thread it would cost many times as much. */
+function linkNow(existing: string, path: string): 'linked' | 'EEXIST' | 'ENOENT' {
+  try {
+    linkSync(existing, path);
+    return 'linked';
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === 'EEXIST' || code === 'ENOENT') return code;
+    throw error;
   }
 }
 

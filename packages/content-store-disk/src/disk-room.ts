@@ -66,9 +66,9 @@ export class DiskRoom {
 
   /** Sees to it that `neededBytes` more fit under the cap. Throws `CONTENT_STORE_FULL`. */
   async require(neededBytes: number): Promise<void> {
-    if (this.#hasRoom(neededBytes)) return;
+    if (this.has(neededBytes)) return;
     await this.#section.run(async () => {
-      if (this.#hasRoom(neededBytes)) return; // the one before us made room for us too
+      if (this.has(neededBytes)) return; // the one before us made room for us too
       await this.#free(neededBytes);
       if (this.#sizeBytes + neededBytes > this.#sizeBytesMax) {
         const why = `${this.#sizeBytes} of at most ${this.#sizeBytesMax} bytes are pinned or being uploaded`;
@@ -140,7 +140,8 @@ export class DiskRoom {
     return { count, sizeBytes };
   }
 
-  #hasRoom(neededBytes: number): boolean {
+  /** True if so many bytes more fit, and no scan is due. */
+  has(neededBytes: number): boolean {
     return this.#sizeBytes + neededBytes <= this.#sizeBytesMax && this.#sinceScan <= this.#sizeBytesMax * slackShare;
   }
 

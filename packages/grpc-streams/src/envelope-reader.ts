@@ -4,6 +4,8 @@ import { envelopePrefixSizeBytes } from './envelope.ts';
 
 /** Envelopes that wait for a slow reader before the stream is paused; the rest stays under flow control. */
 const waitingMax = 16;
+/** Pieces of one message before they are put together early. */
+const piecesMax = 1_024;
 
 /** How an {@link EnvelopeReader} reads. */
 export interface EnvelopeReaderOptions<T> {
@@ -25,8 +27,11 @@ export interface EnvelopeReaderOptions<T> {
 export class EnvelopeReader<T> implements AsyncIterableIterator<T> {
   readonly #stream: Http2Stream;
   readonly #options: EnvelopeReaderOptions<T>;
-  /** Bytes of an envelope that is not complete. */
-  #partial: Buffer | undefined;
+  /** Bytes of an envelope that is not complete, as they came. */
+  #partial: Buffer[] = [];
+  #partialBytes = 0;
+  /** So many bytes make it complete, or show how many do. */
+  #neededBytes = envelopePrefixSizeBytes;
   #waiting: Uint8Array[] = [];
   #asked: { resolve: (result: IteratorResult<T>) => void; reject: (reason: unknown) => void } | undefined;
   #ended = false;
@@ -54,7 +59,7 @@ export class EnvelopeReader<T> implements AsyncIterableIterator<T> {
   return(): Promise<IteratorResult<T>> {
     this.#ended = true;
     this.#waiting = [];
-    this.#partial = undefined;
+    this.#partial = [];
     this.#stream.resume();
     return Promise.resolve({ done: true, value: undefined });
   }
@@ -69,7 +74,16 @@ export class EnvelopeReader<T> implements AsyncIterableIterator<T> {
 
   #take(chunk: Buffer): void {
     if (this.#ended) return;
-    let bytes = this.#partial === undefined ? chunk : Buffer.concat([this.#partial, chunk]);
+    this.#partialBytes += chunk.length;
+    // Put together once, when all of it is there: a long message comes in very many pieces.
+    if (this.#partialBytes < this.#neededBytes) {
+      // Each piece costs more than its bytes: somebody may send them one by one.
+      if (this.#partial.push(chunk) >= piecesMax) this.#partial = [Buffer.concat(this.#partial)];
+      return;
+    }
+    let bytes = this.#partial.length === 0 ? chunk : Buffer.concat([...this.#partial, chunk], this.#partialBytes);
+    this.#partial = [];
+    this.#neededBytes = envelopePrefixSizeBytes;
     while (bytes.length >= envelopePrefixSizeBytes) {
       const size = bytes.readUInt32BE(1);
       if (bytes[0] !== 0) {
@@ -79,12 +93,17 @@ export class EnvelopeReader<T> implements AsyncIterableIterator<T> {
         const message = `message size ${size} is larger than configured readMaxBytes ${this.#options.sizeBytesMax}`;
         return this.#violated(new ConnectError(message, Code.ResourceExhausted));
       }
-      if (bytes.length < envelopePrefixSizeBytes + size) break;
+      if (bytes.length < envelopePrefixSizeBytes + size) {
+        this.#neededBytes = envelopePrefixSizeBytes + size;
+        break;
+      }
+      const payload = bytes.subarray(envelopePrefixSizeBytes, envelopePrefixSizeBytes + size);
       // A copy: a message may live long, and the chunk that it came in is a slice of a much larger buffer.
-      this.#waiting.push(new Uint8Array(bytes.subarray(envelopePrefixSizeBytes, envelopePrefixSizeBytes + size)));
+      this.#waiting.push(size * 2 > bytes.buffer.byteLength ? payload : new Uint8Array(payload));
       bytes = bytes.subarray(envelopePrefixSizeBytes + size);
     }
-    this.#partial = bytes.length === 0 ? undefined : Buffer.from(bytes);
+    this.#partialBytes = bytes.length;
+    if (bytes.length > 0) this.#partial.push(Buffer.from(bytes));
     if (this.#waiting.length >= waitingMax) this.#stream.pause();
     this.#answer();
   }
@@ -93,7 +112,7 @@ export class EnvelopeReader<T> implements AsyncIterableIterator<T> {
     if (this.#ended) return;
     const failure =
       this.#options.verdict?.() ??
-      (this.#partial === undefined ? undefined : protocolError('the stream ends within an envelope'));
+      (this.#partialBytes === 0 ? undefined : protocolError('the stream ends within an envelope'));
     if (failure !== undefined) return this.fail(failure);
     this.#ended = true;
     this.#answer();

@@ -40,7 +40,7 @@ export interface BidiCallOptions {
 export interface RequestEncoding<Request> {
   /**
    * Serializes a request in pieces that are sent as they are, for messages that carry much: bytes are not copied, and must not
-   * change until they are sent. Absent: as protobuf-es does. Not held to `writeMaxBytes`.
+   * change until the next request is asked for, by when they are sent. Absent: as protobuf-es does. Not held to `writeMaxBytes`.
    */
   readonly encode?: ((request: Request) => readonly Uint8Array[]) | undefined;
 }
@@ -157,13 +157,11 @@ class BidiCall<I extends DescMessage, O extends DescMessage> implements AsyncIte
         const { done, value } = await this.#requests.next();
         if (this.#over || stream.destroyed) return;
         if (done === true) return void stream.end();
-        const pieces =
-          encode === undefined
-            ? [encodeEnvelope(this.#method.input, value, writeMaxBytes)]
-            : envelopePieces(encode(value));
-        let hasRoom = true;
-        for (const piece of pieces) hasRoom = stream.write(piece);
-        if (!hasRoom) await once(stream, 'drain', { signal });
+        if (encode !== undefined) await sent(stream, envelopePieces(encode(value)));
+        else if (!stream.write(encodeEnvelope(this.#method.input, value, writeMaxBytes))) {
+          await once(stream, 'drain', { signal });
+        }
+        if (this.#over) return;
       }
     } catch (error) {
       this.#end(ConnectError.from(error));
@@ -211,6 +209,17 @@ class BidiCall<I extends DescMessage, O extends DescMessage> implements AsyncIte
     void this.#requests.return?.();
     if (this.#stream?.closed === false) this.#stream.close(rstCode);
   }
+}
+
+/** Writes all pieces in one go; resolves when the connection has them, or when there is no stream any more. */
+function sent(stream: ClientHttp2Stream, pieces: readonly Uint8Array[]): Promise<void> {
+  return new Promise((resolve) => {
+    stream.cork();
+    for (const piece of pieces.slice(0, -1)) stream.write(piece);
+    // Of a stream that breaks, others hear why.
+    stream.write(pieces.at(-1), () => resolve());
+    stream.uncork();
+  });
 }
 
 const codesOfResets: Readonly<Record<number, Code>> = {

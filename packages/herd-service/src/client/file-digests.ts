@@ -1,10 +1,9 @@
-import { createReadStream } from 'node:fs';
 import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { digestOfStream, type Digest } from '@drover/content-store';
+import { createDigestHasher, type Digest } from '@drover/content-store';
 import { z } from 'zod';
+import { filePieces } from './file-pieces.ts';
 
-const readChunkSizeBytes = 1024 * 1024;
 const entriesMax = 50_000;
 /** A file that was written so shortly before it was hashed may be written again without a new time. */
 const settledMs = 2_000;
@@ -26,6 +25,8 @@ interface Known {
 export class FileDigests {
   readonly #known = new Map<string, Known>();
   readonly #file: string | undefined;
+  /** Being hashed, or hashed too shortly after a change to be kept for longer than this object lives. */
+  readonly #fresh = new Map<string, { readonly state: string; readonly digest: Promise<Digest> }>();
   #isChanged = false;
 
   private constructor(file: string | undefined) {
@@ -57,12 +58,27 @@ export class FileDigests {
       this.#known.set(path, known);
       return known.digest;
     }
-    const digest = await digestOfStream(createReadStream(path, { highWaterMark: readChunkSizeBytes, signal }));
-    this.#known.delete(path);
-    if (Date.now() - Number(info.ctimeMs) < settledMs) return digest;
-    this.#known.set(path, { state, digest });
-    this.#isChanged = true;
-    return digest;
+    const fresh = this.#fresh.get(path);
+    if (fresh?.state === state) return await abortable(fresh.digest, signal);
+    const hashing = { state, digest: hash(path, Number(info.size)) };
+    if (this.#fresh.size >= entriesMax) this.#fresh.clear();
+    this.#fresh.set(path, hashing);
+    try {
+      const digest = await abortable(hashing.digest, signal);
+      this.#known.delete(path);
+      if (Date.now() - Number(info.ctimeMs) < settledMs) return digest;
+      this.#known.set(path, { state, digest });
+      this.#isChanged = true;
+      this.#forget(path, hashing);
+      return digest;
+    } catch (error) {
+      this.#forget(path, hashing);
+      throw error;
+    }
+  }
+
+  #forget(path: string, hashing: object): void {
+    if (this.#fresh.get(path) === hashing) this.#fresh.delete(path);
   }
 
   /** Writes what is known to the file, whole. A failure is none: it costs hashing again. */
@@ -80,4 +96,20 @@ export class FileDigests {
       await rm(temporary, { force: true }).catch(() => undefined);
     }
   }
+}
+
+async function hash(path: string, sizeBytes: number): Promise<Digest> {
+  const hasher = createDigestHasher();
+  for await (const piece of filePieces(path, sizeBytes)) hasher.update(piece);
+  return hasher.digest();
+}
+
+/** Others may wait for the same: whoever gives up goes alone. */
+function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal.reason as Error);
+    if (signal.aborted) return abort();
+    signal.addEventListener('abort', abort, { once: true });
+    void work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
 }

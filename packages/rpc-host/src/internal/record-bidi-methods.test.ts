@@ -22,6 +22,18 @@ test('bidirectional methods are noted, and Connect has them all', () => {
   expect(handlers).toBe(4);
 });
 
+test('a client-streaming method is noted, and its one answer comes as a stream', async () => {
+  const methods = new Map<string, BidiMethod>();
+  const write = (): Promise<object> => Promise.resolve({ committedSize: 7n });
+  recordBidiMethods(createConnectRouter(), methods).service(ByteStream, { write });
+  expect([...methods.keys()]).toEqual(['/google.bytestream.ByteStream/Write']);
+  const [{ implementation }] = [...methods.values()] as [BidiMethod];
+  const answers = implementation(answer() as never, {} as never) as AsyncIterable<object>;
+  const got: object[] = [];
+  for await (const one of answers) got.push(one);
+  expect(got).toEqual([{ committedSize: 7n }]);
+});
+
 test('the bounds of a registration go with its methods', () => {
   const { methods } = recorded({ readMaxBytes: 10, writeMaxBytes: 20, acceptCompression: [] });
   expect(methods.get(path)).toMatchObject({ readMaxBytes: 10, writeMaxBytes: 20 });

@@ -1,5 +1,5 @@
-import type { DescMethodBiDiStreaming } from '@bufbuild/protobuf';
-import type { ConnectRouter } from '@connectrpc/connect';
+import type { DescMethod, DescMethodBiDiStreaming, DescMethodClientStreaming } from '@bufbuild/protobuf';
+import type { ConnectRouter, MethodImpl } from '@connectrpc/connect';
 import { createMethodUrl, type UniversalHandlerOptions } from '@connectrpc/connect/protocol';
 import type { BidiMethod } from './grpc-bidi-calls.ts';
 
@@ -16,40 +16,47 @@ const understood: ReadonlySet<string> = new Set([
   'requireConnectProtocolHeader',
 ] satisfies (keyof UniversalHandlerOptions)[]);
 
-/** A router that passes everything on and notes the bidirectional methods by their paths. */
+/** A router that passes everything on and notes the methods whose requests are a stream by their paths. */
 export function recordBidiMethods(router: ConnectRouter, methods: Map<string, BidiMethod>): ConnectRouter {
   const record = (
-    method: DescMethodBiDiStreaming,
+    method: DescMethod,
     implementation: unknown,
     { readMaxBytes, writeMaxBytes, ...more }: Partial<UniversalHandlerOptions> = {},
     self?: object,
   ): void => {
     if (typeof implementation !== 'function' || Object.keys(more).some((name) => !understood.has(name))) return;
-    const bound = implementation.bind(self) as BidiMethod['implementation'];
-    methods.set(createMethodUrl('/', method), { method, implementation: bound, readMaxBytes, writeMaxBytes });
+    const bound: unknown = implementation.bind(self);
+    const path = createMethodUrl('/', method);
+    if (method.methodKind === 'bidi_streaming') {
+      const several = bound as MethodImpl<DescMethodBiDiStreaming>;
+      methods.set(path, { method: method as DescMethodBiDiStreaming, implementation: several, readMaxBytes, writeMaxBytes });
+    } else if (method.methodKind === 'client_streaming') {
+      const once = answeringOnce(bound as MethodImpl<DescMethodClientStreaming>);
+      methods.set(path, { method: method as DescMethodClientStreaming, implementation: once, readMaxBytes, writeMaxBytes });
+    }
   };
   const recording: ConnectRouter = {
     handlers: router.handlers,
     service(service, implementation, options) {
       router.service(service, implementation, options);
       for (const method of service.methods) {
-        if (method.methodKind !== 'bidi_streaming') continue;
-        record(
-          method as DescMethodBiDiStreaming,
-          Reflect.get(implementation, method.localName),
-          options,
-          implementation,
-        );
+        record(method, Reflect.get(implementation, method.localName), options, implementation);
       }
       return recording;
     },
     rpc(method, implementation, options) {
       router.rpc(method, implementation, options);
-      if (method.methodKind === 'bidi_streaming') {
-        record(method as DescMethodBiDiStreaming, implementation, options);
-      }
+      record(method, implementation, options);
       return recording;
     },
   };
   return recording;
+}
+
+function answeringOnce(
+  implementation: MethodImpl<DescMethodClientStreaming>,
+): MethodImpl<DescMethodBiDiStreaming> {
+  return async function* (requests, context) {
+    yield await implementation(requests, context);
+  };
 }

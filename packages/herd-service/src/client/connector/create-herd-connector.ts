@@ -6,6 +6,7 @@ import type { DroverError } from '@drover/lease-kit';
 import { createAgentConnection, type AgentConnection } from './agent-connection.ts';
 import { connectFailure } from './connect-failures.ts';
 import { DroverAgentLink } from './drover-agent-link.ts';
+import { SmallFiles } from './small-files.ts';
 
 /** How agents are reached. */
 export interface HerdConnectorOptions {
@@ -39,6 +40,12 @@ const addressesMax = 4;
 export function createHerdConnector(options: HerdConnectorOptions, deps: HerdConnectorDeps): HerdConnector {
   const connectTimeoutMs = options.connectTimeoutMs ?? connectTimeoutDefaultMs;
 
+  const smallFiles = new SmallFiles();
+  let links = 0;
+  const onClosed = (): void => {
+    if (--links === 0) smallFiles.clear();
+  };
+
   const connectAt = async (agent: FoundAgent, address: AgentAddress, signal: AbortSignal): Promise<AgentConnection> => {
     const { agentId } = agent;
     const connection = createAgentConnection(address, await deps.trust.tlsFor({ agentId, address }, signal));
@@ -62,7 +69,9 @@ export function createHerdConnector(options: HerdConnectorOptions, deps: HerdCon
         try {
           const connection = await connectAt(agent, address, signal);
           const content = deps.contentOver(connection.transport);
-          return new DroverAgentLink(agent, { connection, content, lostAfterMs: options.lostAfterMs });
+          links += 1;
+          const { lostAfterMs } = options;
+          return new DroverAgentLink(agent, { connection, content, smallFiles, onClosed, lostAfterMs });
         } catch (error) {
           signal.throwIfAborted();
           // What the first way says is what people know the agent by; another way may still lead there.

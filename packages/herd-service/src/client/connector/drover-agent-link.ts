@@ -12,17 +12,23 @@ import type { BlobDigest } from '@drover/lease-protocol';
 import type { AgentConnection } from './agent-connection.ts';
 import { DroverJobCall } from './drover-job-call.ts';
 import { sendLargeFile } from './send-large-file.ts';
+import type { SmallFiles } from './small-files.ts';
 
 /** What a link is made of. */
 export interface DroverAgentLinkDeps {
   /** Closed with the link. */
   readonly connection: AgentConnection;
   readonly content: ContentStore;
+  /** Shared with other links. */
+  readonly smallFiles: SmallFiles;
+  readonly onClosed?: (() => void) | undefined;
   readonly lostAfterMs?: number | undefined;
 }
 
-/** Files under way at once. Small ones share calls; large ones are streams. */
-const filesAtOnce = 16;
+/** Large files under way at once, each a stream. */
+const largeFilesAtOnce = 4;
+/** Small files under way at once: they share calls, which are the fewer the more there are to share. */
+const smallFilesAtOnce = 256;
 const readChunkSizeBytes = 1024 * 1024;
 /** Up to this size files share calls. */
 const smallSizeBytesMax = 64 * 1024;
@@ -60,29 +66,39 @@ export class DroverAgentLink implements HerdAgentLink {
         )
       ).map(formatDigest),
     );
-    const sending = forEachLimited(
-      [...wanted].filter(([key]) => missing.has(key)),
-      filesAtOnce,
-      async ([key, { digest, file }]) => {
-        const sent = this.#sendOne(digest, file, signal);
-        this.#sent.set(key, sent);
-        // Whoever waits for it hears of it; otherwise nobody has to.
-        sent.catch(() => this.#sent.delete(key));
-        await sent;
-        sentBytes += digest.sizeBytes;
-      },
-    );
-    await Promise.all([sending, ...waiting]);
+    const toSend = [...wanted].filter(([key]) => missing.has(key));
+    const send = async ([key, { digest, file }]: (typeof toSend)[number]): Promise<void> => {
+      const sent = this.#sendOne(digest, file, signal);
+      this.#sent.set(key, sent);
+      // Whoever waits for it hears of it; otherwise nobody has to.
+      sent.catch(() => this.#sent.delete(key));
+      await sent;
+      sentBytes += digest.sizeBytes;
+    };
+    const isSmall = ([, { digest }]: (typeof toSend)[number]): boolean => digest.sizeBytes <= smallSizeBytesMax;
+    await Promise.all([
+      forEachLimited(toSend.filter(isSmall), smallFilesAtOnce, send),
+      forEachLimited(
+        toSend.filter((one) => !isSmall(one)),
+        largeFilesAtOnce,
+        send,
+      ),
+      ...waiting,
+    ]);
     return { sentBytes };
   }
 
   async #sendOne(digest: Digest, file: LocalFile, signal: AbortSignal): Promise<void> {
     try {
-      if (digest.sizeBytes > smallSizeBytesMax && (await sendLargeFile(this.#deps.connection, digest, file, signal)))
+      const { connection, content, smallFiles } = this.#deps;
+      if (digest.sizeBytes <= smallSizeBytesMax) {
+        await content.write(digest, await smallFiles.read(file.source, digest), { signal });
         return;
+      }
+      if (await sendLargeFile(connection, digest, file, signal)) return;
       const from = (start: number): Readable =>
         createReadStream(file.source, { start, highWaterMark: readChunkSizeBytes });
-      await this.#deps.content.write(digest, from, { signal });
+      await content.write(digest, from, { signal });
     } catch (error) {
       if (!isDroverError(error, 'DIGEST_MISMATCH')) throw error;
       throw new DroverError({
@@ -122,7 +138,9 @@ export class DroverAgentLink implements HerdAgentLink {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed.signal.aborted) return;
     this.#closed.abort(new DOMException('The link was closed.', 'AbortError'));
     this.#deps.connection[Symbol.dispose]();
+    this.#deps.onClosed?.();
   }
 }

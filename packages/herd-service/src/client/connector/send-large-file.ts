@@ -1,16 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { create, toBinary } from '@bufbuild/protobuf';
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { formatDigest, type Digest } from '@drover/content-store';
 import type { LocalFile } from '@drover/herd-protocol';
 import { droverErrorFromConnect } from '@drover/rpc-errors';
 import { ByteStream, WriteRequestSchema, type WriteRequest } from '@drover/standard-protocols';
+import { filePieces } from '../file-pieces.ts';
 import type { AgentConnection } from './agent-connection.ts';
 import { isAway } from './connect-failures.ts';
-
-/** Data of one request: each has a price at both ends. */
-const requestDataBytes = 1024 * 1024;
 
 /**
  * Writes a file as a blob by ByteStream, each byte from the file to the connection without a copy in between. The agent checks
@@ -27,8 +24,7 @@ export async function sendLargeFile(
     const resourceName = `uploads/${randomUUID()}/blobs/${formatDigest(digest)}`;
     let writeOffset = 0n;
     try {
-      for await (const chunk of createReadStream(file.source, { highWaterMark: requestDataBytes })) {
-        const data = chunk as Uint8Array<ArrayBuffer>;
+      for await (const data of filePieces(file.source, digest.sizeBytes)) {
         yield create(WriteRequestSchema, { resourceName, writeOffset, data });
         writeOffset += BigInt(data.length);
       }
