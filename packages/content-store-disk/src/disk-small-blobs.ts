@@ -25,7 +25,8 @@ export class DiskSmallBlobs {
 
   /** False if it has to go the long way: it is large, there is no room, or the file system refused. Throws `DIGEST_MISMATCH`. */
   write(digest: Digest, bytes: Uint8Array): boolean {
-    if (this.#layout.isSynced || bytes.byteLength > smallSizeBytesMax || !this.#room.has(bytes.byteLength)) return false;
+    if (this.#layout.isSynced || bytes.byteLength > smallSizeBytesMax || !this.#room.has(bytes.byteLength))
+      return false;
     const hasher = createDigestHasher();
     hasher.update(bytes);
     const actual = hasher.digest();
@@ -45,7 +46,7 @@ export class DiskSmallBlobs {
   #writePart(part: string, bytes: Uint8Array): void {
     const file = openSync(part, 'wx', 0o644);
     try {
-      for (let at = 0; at < bytes.byteLength; ) at += writeSync(file, bytes, at);
+      for (let at = 0; at < bytes.byteLength;) at += writeSync(file, bytes, at);
       const now = this.#clock.wallMs() / 1000;
       futimesSync(file, now, now);
     } finally {

@@ -11,7 +11,7 @@ export async function* filePieces(path: string, sizeBytes: number): AsyncGenerat
   try {
     // One more than it should have: a read that gives less has found the end.
     const buffer = Buffer.allocUnsafeSlow(Math.min(pieceSizeBytesMax, sizeBytes + 1));
-    for (let at = 0; ; ) {
+    for (let at = 0; ;) {
       const { bytesRead } = await file.read(buffer, 0, buffer.length, null);
       at += bytesRead;
       if (bytesRead > 0) yield buffer.subarray(0, bytesRead);

@@ -29,10 +29,20 @@ export function recordBidiMethods(router: ConnectRouter, methods: Map<string, Bi
     const path = createMethodUrl('/', method);
     if (method.methodKind === 'bidi_streaming') {
       const several = bound as MethodImpl<DescMethodBiDiStreaming>;
-      methods.set(path, { method: method as DescMethodBiDiStreaming, implementation: several, readMaxBytes, writeMaxBytes });
+      methods.set(path, {
+        method: method as DescMethodBiDiStreaming,
+        implementation: several,
+        readMaxBytes,
+        writeMaxBytes,
+      });
     } else if (method.methodKind === 'client_streaming') {
       const once = answeringOnce(bound as MethodImpl<DescMethodClientStreaming>);
-      methods.set(path, { method: method as DescMethodClientStreaming, implementation: once, readMaxBytes, writeMaxBytes });
+      methods.set(path, {
+        method: method as DescMethodClientStreaming,
+        implementation: once,
+        readMaxBytes,
+        writeMaxBytes,
+      });
     }
   };
   const recording: ConnectRouter = {
@@ -53,9 +63,7 @@ export function recordBidiMethods(router: ConnectRouter, methods: Map<string, Bi
   return recording;
 }
 
-function answeringOnce(
-  implementation: MethodImpl<DescMethodClientStreaming>,
-): MethodImpl<DescMethodBiDiStreaming> {
+function answeringOnce(implementation: MethodImpl<DescMethodClientStreaming>): MethodImpl<DescMethodBiDiStreaming> {
   return async function* (requests, context) {
     yield await implementation(requests, context);
   };
