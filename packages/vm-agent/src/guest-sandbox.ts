@@ -1,4 +1,4 @@
-import { DroverError, type Clock, type ScheduledCall } from '@drover/lease-kit';
+import { DroverError, messageOf, type Clock, type ScheduledCall } from '@drover/lease-kit';
 import type {
   SandboxCgroup,
   ExecEnd,
@@ -28,7 +28,7 @@ export interface GuestSandboxParts {
   readonly child: ChildProcess;
   /** A stream to the agent in it, as soon as there is one. */
   readonly connect: (signal: AbortSignal) => Promise<Duplex>;
-  /** Holds all its processes on the host. Absent: the process alone is ended. */
+  /** Holds all its processes on the host, as soon as they have started. Absent: the process alone is ended. */
   readonly group: SandboxCgroup | undefined;
   readonly isolation: Isolation;
   /** Where it is not `/run/drover`. */
@@ -100,10 +100,12 @@ export class GuestSandbox implements Sandbox {
       await this.stop();
       signal.throwIfAborted();
       const late = clock.monotonicMs() - began >= startMs;
+      const said = this.#lastWords.trim();
+      const words = said === '' ? messageOf(error) : `${messageOf(error)}; its last words: ${said}`;
       throw new DroverError({
         code: late ? 'SANDBOX_START_TIMED_OUT' : 'SANDBOX_START_FAILED',
         advice: 'unavailable',
-        message: `the sandbox did not start${late ? ` within ${startMs} ms` : ''}: ${this.#lastWords.trim() || 'it said nothing'}`,
+        message: `the sandbox did not start${late ? ` within ${startMs} ms` : ''}: ${words}`,
         cause: error,
       });
     }
@@ -189,6 +191,8 @@ export class GuestSandbox implements Sandbox {
     const { child, group, onGone } = this.#parts;
     this.#lifetime?.cancel();
     child.kill('SIGKILL');
+    // The child may have handed over to others, who hold its outputs open: they end with the group.
+    group?.remove();
     await this.#connection?.close();
     await this.#exited;
     for (const stream of child.stdio) stream?.destroy();

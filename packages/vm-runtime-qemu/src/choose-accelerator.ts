@@ -1,9 +1,8 @@
-import { GuestConnection } from '@drover/vm-agent';
+import { connectSocket, GuestConnection } from '@drover/vm-agent';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { connectSocket } from './connect-socket.ts';
 import { qemuArguments, type QemuProgram } from './qemu-command.ts';
 
 /** How a machine's instructions are carried out: by the processor, or by a program. */

@@ -1,4 +1,4 @@
-import { agentPort } from './guest-boot.ts';
+import { agentPort } from './guest-command-line.ts';
 
 /** Where QEMU is, and how it is called. */
 export interface QemuProgram {

@@ -1,7 +1,9 @@
 import { DroverError, messageOf, silentLogger, systemClock, type Clock, type Logger } from '@drover/lease-kit';
-import { GuestSandbox, type GuestConnection } from '@drover/vm-agent';
+import { connectSocket, guestInitramfs, GuestSandbox, type GuestConnection, type GuestKernel } from '@drover/vm-agent';
 import {
   findCgroupRoot,
+  KeptStates,
+  RootDrives,
   type CgroupRoot,
   type Isolation,
   type PreparedImage,
@@ -19,11 +21,9 @@ import { closeSync, existsSync, mkdirSync, openSync, renameSync, rmSync, statSyn
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { chooseAccelerator, type Accelerator } from './choose-accelerator.ts';
-import { connectSocket } from './connect-socket.ts';
-import { guestCommandLine, guestInitramfs, hostCpuKhz, type GuestKernel } from './guest-boot.ts';
+import { guestCommandLine, hostCpuKhz } from './guest-command-line.ts';
 import { qemuArguments, type QemuProgram } from './qemu-command.ts';
 import { QmpClient } from './qmp-client.ts';
-import { makeRootDrive } from './root-drive.ts';
 
 /** What a driver of QEMU's microvm is made with. */
 export interface QemuDriverOptions extends GuestKernel {
@@ -64,7 +64,7 @@ export async function createQemuDriver(options: QemuDriverOptions, deps: QemuDri
   for (const file of [options.agent, options.kernel, ...options.modules]) {
     if (!existsSync(file)) throw unavailable(`there is no ${file}`);
   }
-  for (const folder of ['images', 'run']) mkdirSync(join(options.stateDir, folder), { recursive: true, mode: 0o700 });
+  mkdirSync(join(options.stateDir, 'run'), { recursive: true, mode: 0o700 });
   const initramfs = join(options.stateDir, 'initramfs');
   writeFileSync(initramfs, guestInitramfs(options.agent, options), { mode: 0o600 });
   const qemu: QemuProgram = { path: 'qemu-system-x86_64', env: {}, firmwareFolders: [], ...options.qemu };
@@ -97,7 +97,8 @@ class QemuDriver implements SandboxDriver {
   readonly #cgroups: CgroupRoot | undefined;
   readonly #prefix: string;
   readonly #sandboxes = new Map<string, GuestSandbox>();
-  readonly #states = new Map<string, Promise<string>>();
+  readonly #states = new KeptStates<string>();
+  readonly #drives: RootDrives;
   readonly #closing = new AbortController();
 
   constructor(options: QemuDriverOptions, machine: Machine, deps: QemuDriverDeps) {
@@ -106,6 +107,7 @@ class QemuDriver implements SandboxDriver {
     this.#clock = deps.clock ?? systemClock;
     this.#logger = deps.logger ?? silentLogger;
     this.#cgroups = findCgroupRoot();
+    this.#drives = new RootDrives(join(options.stateDir, 'images'), driverName);
     this.#prefix = `machine-${statSync(options.stateDir).ino}-`;
     this.snapshots = options.snapshots ?? true;
     this.isolation = {
@@ -122,22 +124,7 @@ class QemuDriver implements SandboxDriver {
   }
 
   async prepareImage(image: UnpackedImage, signal: AbortSignal): Promise<PreparedImage> {
-    signal.throwIfAborted();
-    const folder = this.#imageFolder(image.digest);
-    const drive = join(folder, 'root.ext4');
-    if (!existsSync(drive)) {
-      const making = `${folder}.${randomUUID()}`;
-      mkdirSync(making, { mode: 0o700 });
-      try {
-        await makeRootDrive(image, join(making, 'root.ext4'), signal);
-        renameSync(making, folder);
-      } catch (error) {
-        // Another call was quicker, or it failed.
-        rmSync(making, { recursive: true, force: true });
-        if (!existsSync(drive)) throw error;
-      }
-    }
-    return { digest: image.digest, driver: driverName, sizeBytes: statSync(drive).size };
+    return this.#drives.prepare(image, signal);
   }
 
   async removeImage(digest: string, signal: AbortSignal): Promise<void> {
@@ -149,19 +136,19 @@ class QemuDriver implements SandboxDriver {
         message: `a sandbox uses the image ${digest}`,
       });
     }
-    for (const key of this.#states.keys()) if (key.startsWith(`${digest} `)) this.#states.delete(key);
-    rmSync(this.#imageFolder(digest), { recursive: true, force: true });
+    this.#states.forget(digest);
+    this.#drives.remove(digest);
   }
 
   async start(spec: SandboxSpec, signal: AbortSignal): Promise<Sandbox> {
     signal.throwIfAborted();
-    const drive = join(this.#imageFolder(spec.image.digest), 'root.ext4');
-    if (!existsSync(drive) || spec.image.driver !== driverName) {
+    const drive = this.#drives.driveOf(spec.image);
+    if (drive === undefined) {
       throw invalid(`the image ${spec.image.digest} was not prepared by this driver`);
     }
     if (!/^[\w-]{1,64}$/.test(spec.id) || this.#sandboxes.has(spec.id))
       throw invalid(`the id ${spec.id} cannot be used`);
-    const state = this.snapshots ? await untilAborted(this.#stateOf(spec, drive), signal) : undefined;
+    const state = this.snapshots ? await this.#stateOf(spec, drive, signal) : undefined;
     const sandbox = await this.#launch(spec, drive, state);
     try {
       await sandbox.open(signal, this.#bootMs);
@@ -193,32 +180,24 @@ class QemuDriver implements SandboxDriver {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort(new Error('the driver is closed'));
     await Promise.all([...this.#sandboxes.values()].map((sandbox) => sandbox.stop()));
-    await Promise.allSettled(this.#states.values());
+    await this.#states.settled();
   }
 
   get #bootMs(): number {
     return this.#options.bootMs ?? 60_000;
   }
 
-  #imageFolder(digest: string): string {
-    return join(this.#options.stateDir, 'images', digest.replaceAll(/[^\w]/g, '-'));
-  }
-
   /** The kept state of a machine that was booted with these bounds: made once. */
-  #stateOf(spec: SandboxSpec, drive: string): Promise<string> {
+  #stateOf(spec: SandboxSpec, drive: string, signal: AbortSignal): Promise<string> {
     const { vcpus, memoryBytes, diskBytes, processesMax, image } = spec;
     const name = [vcpus, memoryBytes, diskBytes, processesMax].join('-');
-    const key = `${image.digest} ${name}`;
-    const path = join(this.#imageFolder(image.digest), `state-${name}`);
-    let made = this.#states.get(key);
-    if (made === undefined) {
+    const path = join(this.#drives.folderOf(image.digest), `state-${name}`);
+    const make = (): Promise<string> => {
       // A state of an earlier process was saved by what may be another QEMU: it is made anew.
       rmSync(path, { force: true });
-      made = this.#saveState({ ...spec, id: randomUUID() }, drive, path);
-      this.#states.set(key, made);
-      made.catch(() => this.#states.delete(key));
-    }
-    return made;
+      return this.#saveState({ ...spec, id: randomUUID() }, drive, path);
+    };
+    return this.#states.get(image.digest, name, make, signal);
   }
 
   /** Boots a machine, waits until its agent is ready, and keeps what it is then. */
@@ -317,19 +296,6 @@ class QemuDriver implements SandboxDriver {
       if (this.#clock.monotonicMs() > untilMs) return false;
     }
     return true;
-  }
-}
-
-async function untilAborted<Value>(promise: Promise<Value>, signal: AbortSignal): Promise<Value> {
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const onAbort = (): void => reject(signal.reason);
-  signal.addEventListener('abort', onAbort, { once: true });
-  if (signal.aborted) onAbort();
-  aborted.catch(() => undefined);
-  try {
-    return await Promise.race([promise, aborted]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
   }
 }
 

@@ -11,6 +11,8 @@ export type {
 } from './sandbox.ts';
 export type { Isolation, RecoveredSandbox, SandboxDriver, SandboxSpec } from './sandbox-driver.ts';
 export type { ImageEntry, PreparedImage, UnpackedImage } from './sandbox-image.ts';
+export { KeptStates } from './kept-states.ts';
+export { RootDrives } from './root-drives.ts';
 export {
   createSandboxPool,
   type PooledSandbox,

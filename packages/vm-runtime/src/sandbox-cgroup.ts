@@ -33,27 +33,35 @@ export interface SandboxCgroup {
 export interface CgroupRoot {
   readonly version: 'v1' | 'v2';
   make(name: string, bounds: CgroupBounds): SandboxCgroup;
+  /** A group that another program makes, or has made; what it tells before is nothing. */
+  at(name: string): SandboxCgroup;
+  /** What {@link make} writes, as names of files and their content, in order: for a program that makes the group itself. */
+  settings(bounds: CgroupBounds): readonly (readonly [file: string, content: string])[];
+  /** The group that all are made in, below where each hierarchy is mounted. Undefined where it was told as a path. */
+  readonly parent: string | undefined;
   /** Groups of the given prefix that are there. */
   open(prefix: string): readonly (SandboxCgroup & { readonly name: string })[];
 }
 
 const v1Controllers = ['memory', 'pids', 'cpu', 'cpuacct'] as const;
 const periodUs = 100_000;
+const parentName = 'drover';
 
 /**
  * Finds where this process may make groups that bound memory and processes: version 2 if its controllers are there, else
  * version 1. Undefined: nowhere. `parent`: a folder of version 2; absent: `drover` below the mounted roots.
  */
 export function findCgroupRoot(mounts = '/sys/fs/cgroup', parent?: string): CgroupRoot | undefined {
-  const v2 = parent ?? join(mounts, 'drover');
+  const v2 = parent ?? join(mounts, parentName);
   if (parent !== undefined || existsSync(join(mounts, 'cgroup.controllers'))) {
-    const root = tryV2(mounts, v2);
+    const root = tryV2(mounts, v2, parent === undefined ? parentName : undefined);
     if (root !== undefined) return root;
   }
   return tryV1(mounts);
 }
 
-function tryV2(mounts: string, dir: string): CgroupRoot | undefined {
+function tryV2(mounts: string, dir: string, parent: string | undefined): CgroupRoot | undefined {
+  let files: ReadonlySet<string>;
   try {
     mkdirSync(dir, { recursive: true });
     for (const folder of [mounts, dir]) {
@@ -65,24 +73,36 @@ function tryV2(mounts: string, dir: string): CgroupRoot | undefined {
     }
     const probe = join(dir, `probe-${process.pid}`);
     mkdirSync(probe);
-    const fit = ['memory.max', 'pids.max', 'cgroup.procs'].every((file) => existsSync(join(probe, file)));
+    files = new Set(readdirSync(probe));
     rmdirSync(probe);
-    if (!fit) return undefined;
+    if (!['memory.max', 'pids.max', 'cgroup.procs'].every((file) => files.has(file))) return undefined;
   } catch {
     return undefined;
   }
   const open = (name: string): SandboxCgroup => new CgroupV2(join(dir, name));
+  const settings: CgroupRoot['settings'] = ({ memoryBytes, processesMax, vcpus }) =>
+    (
+      [
+        ['memory.max', String(memoryBytes)],
+        ['memory.swap.max', '0'],
+        ['pids.max', String(processesMax)],
+        ['cpu.max', `${vcpus * periodUs} ${periodUs}`],
+      ] as const
+    ).filter(([file]) => files.has(file));
   return {
     version: 'v2',
-    make(name, { memoryBytes, processesMax, vcpus }) {
-      const group = join(dir, name);
-      mkdirSync(group);
-      writeFileSync(join(group, 'memory.max'), String(memoryBytes));
-      writeIfThere(join(group, 'memory.swap.max'), '0');
-      writeFileSync(join(group, 'pids.max'), String(processesMax));
-      writeIfThere(join(group, 'cpu.max'), `${vcpus * periodUs} ${periodUs}`);
+    parent,
+    make(name, bounds) {
+      mkdirSync(join(dir, name));
+      for (const [file, content] of settings(bounds)) {
+        const path = join(dir, name, file);
+        if (file === 'memory.max' || file === 'pids.max') writeFileSync(path, content);
+        else writeIfThere(path, content);
+      }
       return open(name);
     },
+    at: open,
+    settings,
     open: (prefix) => named(dir, prefix).map((name) => withName(open(name), name)),
   };
 }
@@ -90,29 +110,45 @@ function tryV2(mounts: string, dir: string): CgroupRoot | undefined {
 function tryV1(mounts: string): CgroupRoot | undefined {
   const dirs = v1Controllers.filter((name) => existsSync(join(mounts, name, 'cgroup.procs')));
   if (!dirs.includes('memory') || !dirs.includes('pids')) return undefined;
-  const dirOf = (controller: string, name: string): string => join(mounts, controller, 'drover', name);
+  const dirOf = (controller: string, name: string): string => join(mounts, controller, parentName, name);
+  const files = new Set<string>();
   try {
-    for (const controller of dirs) mkdirSync(dirOf(controller, `probe-${process.pid}`), { recursive: true });
+    for (const controller of dirs) {
+      mkdirSync(dirOf(controller, `probe-${process.pid}`), { recursive: true });
+      for (const file of readdirSync(dirOf(controller, `probe-${process.pid}`))) files.add(file);
+    }
     for (const controller of dirs) rmdirSync(dirOf(controller, `probe-${process.pid}`));
   } catch {
     return undefined;
   }
   const open = (name: string): SandboxCgroup =>
     new CgroupV1(new Map(dirs.map((controller) => [controller, dirOf(controller, name)])));
+  const settings: CgroupRoot['settings'] = ({ memoryBytes, processesMax, vcpus }) =>
+    (
+      [
+        ['memory.limit_in_bytes', String(memoryBytes)],
+        ['memory.memsw.limit_in_bytes', String(memoryBytes)],
+        ['pids.max', String(processesMax)],
+        ['cpu.cfs_period_us', String(periodUs)],
+        ['cpu.cfs_quota_us', String(vcpus * periodUs)],
+      ] as const
+    ).filter(([file]) => files.has(file));
   return {
     version: 'v1',
-    make(name, { memoryBytes, processesMax, vcpus }) {
+    parent: parentName,
+    make(name, bounds) {
       for (const controller of dirs) mkdirSync(dirOf(controller, name));
-      writeFileSync(join(dirOf('memory', name), 'memory.limit_in_bytes'), String(memoryBytes));
-      writeIfThere(join(dirOf('memory', name), 'memory.memsw.limit_in_bytes'), String(memoryBytes));
-      writeFileSync(join(dirOf('pids', name), 'pids.max'), String(processesMax));
-      if (dirs.includes('cpu')) {
-        writeIfThere(join(dirOf('cpu', name), 'cpu.cfs_period_us'), String(periodUs));
-        writeIfThere(join(dirOf('cpu', name), 'cpu.cfs_quota_us'), String(vcpus * periodUs));
+      for (const [file, content] of settings(bounds)) {
+        const path = join(dirOf(file.slice(0, file.indexOf('.')), name), file);
+        // The bounds that count are those of memory and processes.
+        if (file === 'memory.limit_in_bytes' || file === 'pids.max') writeFileSync(path, content);
+        else writeIfThere(path, content);
       }
       return open(name);
     },
-    open: (prefix) => named(join(mounts, 'memory', 'drover'), prefix).map((name) => withName(open(name), name)),
+    at: open,
+    settings,
+    open: (prefix) => named(join(mounts, 'memory', parentName), prefix).map((name) => withName(open(name), name)),
   };
 }
 

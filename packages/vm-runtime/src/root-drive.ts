@@ -1,8 +1,8 @@
 import { DroverError, messageOf } from '@drover/lease-kit';
-import type { UnpackedImage } from '@drover/vm-runtime';
 import { execFile } from 'node:child_process';
 import { rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { promisify } from 'node:util';
+import type { UnpackedImage } from './sandbox-image.ts';
 
 const run = promisify(execFile);
 const mebibyte = 1024 * 1024;
