@@ -4,6 +4,8 @@ import { readFileSync, truncateSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { Duplex, Transform } from 'node:stream';
+// It stands for a program, not for a test: QEMU's sockets and states are asked for again and again.
+// eslint-disable-next-line house/no-sleep-in-tests
 import { setTimeout as wait } from 'node:timers/promises';
 import type { FakeMachine } from './fake-api.test.fixture.ts';
 import type { FakeGuestOptions } from './fake-programs.test.fixture.ts';
