@@ -307,8 +307,8 @@ class AgentSearch {
   /** Groups may always hold one more; hosts that were named can all have answered. */
   #endIfAllAnswered(): void {
     if (!this.#hasAllTargets) return;
-    const hosts = new Set([...this.#answered].map(({ host }) => host));
-    if (this.#targets.every(({ host }) => host !== undefined && hosts.has(host))) this.#end();
+    const answered = new Set([...this.#answered].map(nameOf));
+    if (this.#targets.every((target) => target.host !== undefined && answered.has(nameOf(target)))) this.#end();
   }
 
   #tellOfSilence(): void {
@@ -320,10 +320,10 @@ class AgentSearch {
         message: `No agent could be asked, since this machine sends nothing: ${failures.slice(0, 4).join(', ')}.`,
       });
     }
-    const answered = new Set([...this.#answered].map(({ host }) => host));
-    const silent = new Map(this.#targets.map((target) => [target.host, target]));
-    for (const [host, { port }] of silent) {
-      if (host !== undefined && !answered.has(host)) this.#tell({ type: 'silent', host, port });
+    const answered = new Set([...this.#answered].map(nameOf));
+    const silent = new Map(this.#targets.map((target) => [nameOf(target), target]));
+    for (const [name, { host, port }] of silent) {
+      if (host !== undefined && !answered.has(name)) this.#tell({ type: 'silent', host, port });
     }
   }
 
@@ -340,4 +340,9 @@ class AgentSearch {
   #tell(event: SearchEvent): void {
     this.#deps.onEvent?.(event);
   }
+}
+
+/** One agent that was asked for: a machine may have several, each on a port of its own, and one of them several addresses. */
+function nameOf({ host = '', port }: AskTarget): string {
+  return `${host} ${port}`;
 }

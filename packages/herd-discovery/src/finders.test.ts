@@ -22,6 +22,12 @@ afterEach(async () => {
   }
 });
 
+/** One that answers nothing. */
+const udpSocketAt = async (host: string): Promise<Socket> => {
+  const socket = await openUdpSocket({ host, port: 0, shared: false });
+  opened.push(socket);
+  return socket;
+};
 const agent = async (...args: Parameters<typeof startTestAgent>): ReturnType<typeof startTestAgent> => {
   const started = await startTestAgent(...args);
   opened.push(started);
@@ -133,10 +139,19 @@ describe('by a list of hosts', () => {
     ]);
   });
 
+  test('several agents of one machine are waited for', async () => {
+    const [one, two] = [await agent('agent-1', { port: 0, hosts: ['127.0.0.5'] }), await udpSocketAt('127.0.0.5')];
+    const { port } = two.address();
+    const events: SearchEvent[] = [];
+    const hosts = [`127.0.0.5:${one.port}`, `127.0.0.5:${port}`];
+    const found = await all(createStaticFinder({ hosts }, { onEvent: (event) => events.push(event) }), 400);
+    expect(found.map(({ agentId }) => agentId)).toEqual(['agent-1']);
+    expect(events).toContainEqual({ type: 'silent', host: '127.0.0.5', port });
+  });
+
   test('a host is kept by the name that it was asked by; who is silent or has no address is told', async () => {
     const { port } = await agent('agent-1', { port: 0, hosts: ['127.0.0.1'] });
-    const silent = await openUdpSocket({ host: '127.0.0.1', port: 0, shared: false });
-    opened.push(silent);
+    const silent = await udpSocketAt('127.0.0.1');
     const events: SearchEvent[] = [];
     const hosts = [`localhost:${port}`, `127.0.0.1:${silent.address().port}`, 'no-such-host.invalid'];
     const found = await all(createStaticFinder({ hosts }, { onEvent: (event) => events.push(event) }), 400);
