@@ -8,6 +8,7 @@ import {
   AgentHealthService,
   AgentService,
   AgentTaskService,
+  CompileAdminService,
   EnrolmentAdminService,
   FleetService,
   JobService,
@@ -25,6 +26,7 @@ export interface FleetClient extends Disposable {
   readonly agentTasks: Client<typeof AgentTaskService>;
   readonly upgrades: Client<typeof UpgradeService>;
   readonly workspaces: Client<typeof WorkspaceService>;
+  readonly compiles: Client<typeof CompileAdminService>;
   readonly access: Client<typeof AccessService>;
   readonly agents: Client<typeof AgentService>;
   readonly pools: Client<typeof PoolService>;
@@ -69,6 +71,7 @@ export function createFleetClient({ url, token, ca, certificate }: FleetClientOp
     agentTasks: createClient(AgentTaskService, transport),
     upgrades: createClient(UpgradeService, transport),
     workspaces: createClient(WorkspaceService, transport),
+    compiles: createClient(CompileAdminService, transport),
     access: createClient(AccessService, transport),
     agents: createClient(AgentService, transport),
     pools: createClient(PoolService, transport),

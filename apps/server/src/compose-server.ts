@@ -1,5 +1,6 @@
 import 'reflect-metadata';
 import { changeFrom, registerAccessService } from '@drover/access';
+import { registerCompileAdminService, registerSchedulerService } from '@drover/compile-service/scheduler';
 import { registerContentService } from '@drover/content-service';
 import type { LocalContentStore } from '@drover/content-store';
 import {
@@ -30,10 +31,12 @@ import { agentTraits } from '@drover/task-sources';
 import type { HandlerContext } from '@connectrpc/connect';
 import { container as rootContainer, instanceCachingFactory, type DependencyContainer } from 'tsyringe';
 import type { ServerAccess } from './server-access.ts';
+import type { ServerCompile } from './server-compile.ts';
 import type { ServerEnrolment } from './server-enrolment.ts';
 import type { ServerConfig } from './server-config.ts';
 import {
   AgentTaskKindsToken,
+  CompileToken,
   ContentToken,
   EnrolmentToken,
   LeaseServerToken,
@@ -54,6 +57,8 @@ export interface ServerParts {
   readonly policy: LiveFleetPolicy;
   /** How the server knows its agents. */
   readonly enrolment: ServerEnrolment;
+  /** The compile farm. */
+  readonly compile: ServerCompile;
   /** Absent: no job may have secrets. */
   readonly secrets?: SecretSealer | undefined;
   /** The source of canaries, asked before all others: whoever is to be tried gets nothing else. Absent: none. */
@@ -77,6 +82,7 @@ export function composeServer(config: ServerConfig, parts: ServerParts): Depende
   if (parts.meter !== undefined) container.register(MeterToken, { useValue: parts.meter });
   container.register(PolicyToken, { useValue: parts.policy });
   container.register(EnrolmentToken, { useValue: parts.enrolment });
+  container.register(CompileToken, { useValue: parts.compile });
 
   if (parts.canaries !== undefined) container.register<TaskSource>(TaskSource, { useValue: parts.canaries });
   for (const { source, planner } of parts.leaseTypes) {
@@ -180,6 +186,9 @@ export function createServerHost(
           peerOf: ({ values }) => peerFrom(values),
           failures,
         });
+        const { scheduler, verifier } = container.resolve(CompileToken);
+        registerSchedulerService(router, { scheduler, verifier, failures });
+        registerCompileAdminService(router, { scheduler });
         registerEnrolmentAdminService(router, {
           store: store.enrolments,
           signals: store.signals,

@@ -17,6 +17,7 @@ import { expect, test } from 'vitest';
 import { composeServer, createServerHost } from './compose-server.ts';
 import { createServerAccess } from './server-access.ts';
 import { serverConfig } from './server-config.ts';
+import { createServerCompile } from './server-compile.ts';
 import { createServerEnrolment } from './server-enrolment.ts';
 import { serverParts, type ServerCollaborators } from './server-parts.ts';
 
@@ -48,6 +49,7 @@ test('who may submit jobs cannot restart, switch off or upgrade machines by a jo
     logger,
     policy,
     enrolment,
+    compile: createServerCompile(config, { store, failures: access.failures, logger }),
     leaseTypes: leaseTypes.contributions,
   });
   const host = createServerHost(config, container, access);

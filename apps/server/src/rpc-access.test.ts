@@ -16,6 +16,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { composeServer, createServerHost } from './compose-server.ts';
 import { createServerAccess } from './server-access.ts';
+import { createServerCompile } from './server-compile.ts';
 import { createServerEnrolment } from './server-enrolment.ts';
 import { serverConfig } from './server-config.ts';
 
@@ -57,7 +58,9 @@ beforeAll(async () => {
   const leaseTypes = [{ source, planner: jobPlanner }];
   const policy = parts.use(createFleetPolicy({ store, principal: { kind: 'service', id: 'test' } }));
   const enrolment = parts.use(createServerEnrolment(config, { store, logger: silentLogger }));
-  const container = composeServer(config, { store, content, logger: silentLogger, policy, enrolment, leaseTypes });
+  const compile = createServerCompile(config, { store, failures: access.failures, logger: silentLogger });
+  const serverParts = { store, content, logger: silentLogger, policy, enrolment, compile, leaseTypes };
+  const container = composeServer(config, serverParts);
   host = createServerHost(config, container, {
     ...access,
     gate: {

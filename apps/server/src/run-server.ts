@@ -1,3 +1,4 @@
+import { FailedSignIns } from '@drover/access';
 import { createDiskContentStore } from '@drover/content-store-disk';
 import { createFleetPolicy } from '@drover/fleet-policy';
 import { systemClock, type Logger, type Principal } from '@drover/lease-kit';
@@ -12,6 +13,7 @@ import { openStore } from './open-store.ts';
 import { openSecretSealer } from './secret-keys.ts';
 import { checkCredentials, checkDevelopment, createServerAccess } from './server-access.ts';
 import type { ServerConfig } from './server-config.ts';
+import { createServerCompile } from './server-compile.ts';
 import { createServerEnrolment } from './server-enrolment.ts';
 import { createServerHealth } from './server-health.ts';
 import { createServerMetrics } from './server-metrics.ts';
@@ -63,7 +65,10 @@ export async function runServer(
   const store = metrics === undefined ? opened.store : measuredStore(opened.store, metrics.meter);
   await checkCredentials(config, store, signal);
   const enrolment = started.use(createServerEnrolment(config, { store, logger }));
-  const access = started.use(createServerAccess(config, { store, logger, verifiers: [enrolment.verifier] }));
+  const failures = new FailedSignIns();
+  const compile = createServerCompile(config, { store, failures, logger, meter: metrics?.meter });
+  const verifiers = [enrolment.verifier, compile.verifier];
+  const access = started.use(createServerAccess(config, { store, logger, failures, verifiers }));
   const { queue, signals, agentTasks } = store;
   const principal: Principal = { kind: 'service', id: 'fleet-policy' };
   const policy = started.use(createFleetPolicy({ store, principal, logger }));
@@ -96,6 +101,7 @@ export async function runServer(
     logger,
     policy,
     enrolment,
+    compile,
     secrets,
     canaries: health.source,
     leaseTypes: leaseTypes.contributions,

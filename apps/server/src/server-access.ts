@@ -33,6 +33,8 @@ export interface ServerAccess extends Disposable {
 export interface ServerAccessDeps {
   readonly store: Pick<DroverStore, 'access' | 'audit' | 'signals'>;
   readonly logger: Logger;
+  /** Credentials of all kinds that were not right, by address. Default: remembered here alone. */
+  readonly failures?: FailedSignIns;
   /** Further ways to prove who calls, asked behind tokens and in front of the bootstrap token. Default: none. */
   readonly verifiers?: readonly CredentialVerifier[];
 }
@@ -40,7 +42,7 @@ export interface ServerAccessDeps {
 /** Makes the gate of a server from its configuration. Disposing stops listening for revocations. */
 export function createServerAccess({ access }: ServerConfig, deps: ServerAccessDeps): ServerAccess {
   const { store, logger } = deps;
-  const failures = new FailedSignIns();
+  const { failures = new FailedSignIns() } = deps;
   const oidc = oidcOptionsFrom(access.oidc);
   const signIn = signInFrom(access.oidc);
   const tokens = createTokenVerifier({ store, failures, logger });

@@ -182,6 +182,22 @@ export const serverConfig = defineAppConfig({
           .prefault({}),
       })
       .prefault({}),
+    compile: z
+      .strictObject({
+        worker_token: secret({ lengthMin: 16 })
+          .optional()
+          .describe('What workers of the compile farm sign in with, 16 characters at least. Absent: there are none.'),
+        token_lifetime: duration({ minMs: 10_000, maxMs: 3_600_000 })
+          .default(120_000)
+          .describe('How long a task token, which is good for one compile, is valid.'),
+        session_lifetime: duration({ minMs: 60_000, maxMs: 86_400_000 })
+          .default(600_000)
+          .describe('How long a worker’s session lasts without a heartbeat.'),
+        key_lifetime: duration({ minMs: 120_000, maxMs: 3_650 * 86_400_000 })
+          .default(86_400_000)
+          .describe('How long one key signs task tokens. enrolment.seal_secret seals these keys too.'),
+      })
+      .prefault({}),
     stop: z
       .strictObject({
         grace: duration().default(10_000).describe('How long open calls may take when the server stops.'),

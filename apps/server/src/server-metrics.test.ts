@@ -19,6 +19,7 @@ import { expect, test } from 'vitest';
 import { composeServer, createServerHost } from './compose-server.ts';
 import { parseMetricsText, type MetricFamily } from './metrics-text.test.fixture.ts';
 import { createServerAccess } from './server-access.ts';
+import { createServerCompile } from './server-compile.ts';
 import { createServerEnrolment } from './server-enrolment.ts';
 import { createServerMetrics } from './server-metrics.ts';
 import { serverConfig } from './server-config.ts';
@@ -48,7 +49,8 @@ async function setUp() {
   const source = createJobTaskSource({ queue: store.queue, signals: store.signals });
   const leaseTypes = [{ source, planner: jobPlanner }];
   const { meter } = metrics;
-  const container = composeServer(config, { store, content, logger, policy, enrolment, leaseTypes, meter });
+  const compile = createServerCompile(config, { store, failures: access.failures, logger, meter });
+  const container = composeServer(config, { store, content, logger, policy, enrolment, compile, leaseTypes, meter });
   const server = parts.use(container.resolve(LeaseServerToken));
   const host = createServerHost(config, container, access);
   parts.defer(() => host.stop({ graceMs: 0 }));

@@ -83,6 +83,23 @@ export const rpcTable: RpcTable = {
     DeletePool: change('operator', 'pool.delete'),
     GetScaleHints: read('viewer'),
   },
+  'drover.control.v1.CompileAdminService': {
+    ListCompileTenants: read('operator'),
+    PutCompileTenant: change('admin', 'compile-tenant.put'),
+    RemoveCompileTenant: change('admin', 'compile-tenant.remove'),
+    ListCompileWorkers: read('viewer'),
+    ListCompiles: read('operator'),
+  },
+  // An agent, there, is a worker: who opens a session shows the worker token, and then the session. Who reserves must belong to
+  // a tenant, whatever the role.
+  'drover.compile.v1.SchedulerService': {
+    OpenWorkerSession: byAgents,
+    RegisterWorker: byAgents,
+    Heartbeat: byAgents,
+    RecordCompiles: byAgents,
+    ReserveCompiles: read('submitter', { scoped: true }),
+    GetTenantSignIn: byAnyone,
+  },
   'drover.lease.v1.LeaseService': {
     OpenSession: byAgents,
     ExchangeLeases: byAgents,

@@ -9,3 +9,4 @@ export {
   type IssuedCredential,
 } from './enrolment-authority.ts';
 export { registerEnrolmentService, type EnrolmentServiceDeps } from './enrolment-service.ts';
+export { openSealed, sealText } from './key-seal.ts';

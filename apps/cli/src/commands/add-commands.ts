@@ -3,6 +3,7 @@ import type { CommandContext } from '../command-context.ts';
 import { addEnrolmentCommands } from './enrolment-commands.ts';
 import { addBundleCommands } from './bundle-commands.ts';
 import { addAccessCommands } from './access-commands.ts';
+import { addCompileCommands } from './compile-commands.ts';
 import { addDiscoverCommand } from './discover-command.ts';
 import { addFleetCommands } from './fleet-commands.ts';
 import { addHerdCommands } from './herd-commands.ts';
@@ -27,6 +28,7 @@ export async function addCommands(program: Command, context: CommandContext): Pr
   addAccessCommands(program, context);
   addPoolCommands(program, context);
   addWorkspaceCommands(program, context);
+  addCompileCommands(program, context);
   addDiscoverCommand(program, context);
   await addHerdCommands(program, context);
 }
