@@ -117,12 +117,7 @@ function addTenantCommands(compile: Command, context: CommandContext): void {
         .default('namespaces'),
     )
     .option('--at-once <count>', 'task tokens that are out at once', countOption('--at-once', 1, 1_000_000), 1_024)
-    .option(
-      '--per-minute <count>',
-      'task tokens of a minute',
-      countOption('--per-minute', 1, 10_000_000),
-      60_000,
-    )
+    .option('--per-minute <count>', 'task tokens of a minute', countOption('--per-minute', 1, 10_000_000), 60_000)
     .option('--disabled', 'it gets no tokens for now')
     .action(async (tenantId: string, options: TenantOptions) => {
       const { user, issuer, audience, clientId, tokenUrl, scope, image, worker, isolation, disabled = false } = options;
@@ -176,7 +171,9 @@ const tenantColumns: readonly Column<CompileTenant>[] = [
     cell: ({ users, issuer, claim, claimValue }) =>
       [
         ...users.map(printable),
-        ...(issuer === '' ? [] : [`${printable(issuer)}${claim === '' ? '' : ` (${printable(`${claim}=${claimValue}`)})`}`]),
+        ...(issuer === ''
+          ? []
+          : [`${printable(issuer)}${claim === '' ? '' : ` (${printable(`${claim}=${claimValue}`)})`}`]),
       ].join(', ') || 'nobody',
   },
   { head: 'IMAGES', cell: ({ images }) => (images.length === 0 ? 'any' : listed(images)) },

@@ -72,7 +72,9 @@ const workerArb = (index: number): fc.Arbitrary<CompileWorkerRecord> =>
           : [],
       },
     }));
-const workersArb = fc.integer({ min: 0, max: 6 }).chain((n) => fc.tuple(...Array.from({ length: n }, (_, i) => workerArb(i))));
+const workersArb = fc
+  .integer({ min: 0, max: 6 })
+  .chain((n) => fc.tuple(...Array.from({ length: n }, (_, i) => workerArb(i))));
 const wantedArb = fc.record({
   count: fc.integer({ min: 1, max: 256 }),
   imageDigest: image,
@@ -92,9 +94,9 @@ const usageArb = fc.record({
   tenantPlaces: fc.integer({ min: 0, max: 100 }),
   tenantLastMinute: fc.integer({ min: 0, max: 100 }),
   tenantsActive: fc.integer({ min: 1, max: 5 }),
-  workerPlaces: fc.array(fc.integer({ min: 0, max: 200 }), { maxLength: 6 }).map(
-    (counts) => new Map(counts.map((count, index) => [`w${index}`, count])),
-  ),
+  workerPlaces: fc
+    .array(fc.integer({ min: 0, max: 200 }), { maxLength: 6 })
+    .map((counts) => new Map(counts.map((count, index) => [`w${index}`, count]))),
 });
 
 test('only workers that fit, within their room and the quotas of the tenant', () => {
@@ -160,6 +162,12 @@ test('when tenants compete, each finds room', () => {
   const crowd: CompileUsage = { ...idle, tenantsActive: 2 };
   // 128 in all: its half, and half of the rest.
   expect(chosen([named('a'), named('b')], { count: 128 }, crowd)).toEqual({ a: 48, b: 48 });
-  const late = { ...crowd, workerPlaces: new Map([['a', 48], ['b', 48]]) };
+  const late = {
+    ...crowd,
+    workerPlaces: new Map([
+      ['a', 48],
+      ['b', 48],
+    ]),
+  };
   expect(chosen([named('a'), named('b')], { count: 128 }, late)).toEqual({ a: 16, b: 16 });
 });

@@ -21,7 +21,13 @@ export interface WantedPlaces {
 
 /** What is out of the question, in the order in which it is looked at. */
 export type Misfit =
-  'silent' | 'draining' | 'not the tenant’s' | 'other architecture' | 'isolated too little' | 'paranoid mode differs' | 'no image';
+  | 'silent'
+  | 'draining'
+  | 'not the tenant’s'
+  | 'other architecture'
+  | 'isolated too little'
+  | 'paranoid mode differs'
+  | 'no image';
 
 /** A worker that was not heard for so long is not chosen: two heartbeats. */
 export const silentMsMax = 20_000;

@@ -9,12 +9,7 @@ import {
   type Meter,
   type Principal,
 } from '@drover/lease-kit';
-import type {
-  CompileStore,
-  CompileTenantRecord,
-  CompileWorkerRecord,
-  StoreContext,
-} from '@drover/lease-store';
+import type { CompileStore, CompileTenantRecord, CompileWorkerRecord, StoreContext } from '@drover/lease-store';
 import { createHash, randomUUID, timingSafeEqual } from 'node:crypto';
 import { choosePlaces, misfitOf, silentMsMax, type Misfit, type WantedPlaces } from './choose-places.ts';
 import { Fresh } from './fresh.ts';
@@ -143,7 +138,8 @@ export class CompileScheduler {
 
   async #reserve(wanted: WantedPlaces, context: StoreContext): Promise<readonly IssuedPlace[]> {
     const { tenant, imageDigest } = wanted;
-    if (tenant.images.length > 0 && !tenant.images.includes(imageDigest)) throw imageDenied(tenant.tenantId, imageDigest);
+    if (tenant.images.length > 0 && !tenant.images.includes(imageDigest))
+      throw imageDenied(tenant.tenantId, imageDigest);
     const { value, ageMs } = await this.#workers.aged();
     const workers = value.map((worker) => ({ ...worker, silentMs: worker.silentMs + ageMs }));
     const misfits = workers.map((worker) => misfitOf(wanted, worker));

@@ -5,9 +5,5 @@ export {
   type CompileSchedulerOptions,
   type IssuedPlace,
 } from './compile-scheduler.ts';
-export {
-  registerSchedulerService,
-  type FailedCalls,
-  type SchedulerServiceDeps,
-} from './register-scheduler-service.ts';
+export { registerSchedulerService, type FailedCalls, type SchedulerServiceDeps } from './register-scheduler-service.ts';
 export { SchedulerVerifier, type SchedulerVerifierDeps, type TenantIssuer } from './scheduler-verifier.ts';

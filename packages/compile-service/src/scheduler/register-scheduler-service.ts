@@ -88,12 +88,10 @@ export function registerSchedulerService(router: ConnectRouter, deps: SchedulerS
       registerWorker: (request, context) =>
         answer(context, async ({ principal }) => {
           const registration = registrationFrom(request);
-          const epoch = await store.registerWorker(
-            verifier.sessionOf(principal),
-            registration,
-            firstReport(request),
-            { principal, signal: context.signal },
-          );
+          const epoch = await store.registerWorker(verifier.sessionOf(principal), registration, firstReport(request), {
+            principal,
+            signal: context.signal,
+          });
           return create(RegisterWorkerResponseSchema, { epoch: BigInt(epoch) });
         }),
       heartbeat: (request, context) =>
@@ -251,7 +249,9 @@ function recordFrom(audit: CompileAudit, workerId: string): CompileRecordDraft {
     sourceDigest: hex(audit.sourceDigest),
     outputDigest: hex(audit.outputDigest),
     cacheKey: hex(audit.cacheKey),
-    flags: audit.flags.slice(0, flagsMax).map((flag) => flag.slice(0, flagLengthMax).replaceAll('\0', '').toWellFormed()),
+    flags: audit.flags
+      .slice(0, flagsMax)
+      .map((flag) => flag.slice(0, flagLengthMax).replaceAll('\0', '').toWellFormed()),
   };
 }
 

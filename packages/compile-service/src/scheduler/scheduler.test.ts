@@ -182,7 +182,9 @@ test('sessions of workers: wrong tokens, forged ones, and another process', asyn
   expect(await beat(session.sessionToken)).toBe('let in');
   const { kid, typ } = decodeProtectedHeader(session.sessionToken);
   const forged = new SignJWT({ nonce: '00', sub: 'w1' }).setExpirationTime('1h');
-  const hmac = forged.setProtectedHeader({ alg: 'HS256', kid: kid!, typ: typ! }).sign(session.signingKeys[0]!.publicKey);
+  const hmac = forged
+    .setProtectedHeader({ alg: 'HS256', kid: kid!, typ: typ! })
+    .sign(session.signingKeys[0]!.publicKey);
   expect(await beat(await hmac)).toBe('WORKER_SESSION_INVALID');
   await store.compiles.putTenant(tenantOf('studio'), admin);
   const { places } = await two.reserveCompiles(reserve, as('user-ada'));
@@ -206,7 +208,9 @@ test('a session lasts by its heartbeats, and ends without', async () => {
     if (sessionToken !== '') token = sessionToken;
   }
   expect(token).not.toBe(session.sessionToken);
-  expect(await codeOf(client.heartbeat({ ...heartbeat, epoch }, as(session.sessionToken)))).toBe('WORKER_SESSION_INVALID');
+  expect(await codeOf(client.heartbeat({ ...heartbeat, epoch }, as(session.sessionToken)))).toBe(
+    'WORKER_SESSION_INVALID',
+  );
   clock.advance(700_000);
   expect(await codeOf(client.heartbeat({ ...heartbeat, epoch }, as(token)))).toBe('WORKER_SESSION_INVALID');
 });
@@ -300,7 +304,11 @@ test('quotas hold over all servers, and say when to ask again', async () => {
   expect(count(first)).toBe(10);
   const refusal = first.find((one) => typeof one !== 'number');
   expect(refusal).toMatchObject({ code: 'COMPILE_QUOTA_REACHED', advice: 'exhausted', retryAfterMs: 1_000 });
-  const compiles = Array.from({ length: 10 }, () => ({ compileId: randomUUID(), tenantId: 'studio', imageDigest: image }));
+  const compiles = Array.from({ length: 10 }, () => ({
+    compileId: randomUUID(),
+    tenantId: 'studio',
+    imageDigest: image,
+  }));
   await clients[0]!.recordCompiles({ compiles }, as(session.sessionToken));
   await clients[1]!.recordCompiles({ compiles }, as(session.sessionToken));
   expect(count(await given())).toBe(10);

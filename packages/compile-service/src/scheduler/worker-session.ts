@@ -78,7 +78,8 @@ export function sessionInvalid(cause?: unknown): DroverError {
   return new DroverError({
     code: 'WORKER_SESSION_INVALID',
     advice: 'denied',
-    message: 'The session of the worker is not one of this fleet, or has expired. The worker opens another with its token.',
+    message:
+      'The session of the worker is not one of this fleet, or has expired. The worker opens another with its token.',
     cause,
   });
 }
