@@ -46,7 +46,10 @@ describe.skipIf(agent === undefined || bubblewrap === undefined || !hasRoot || !
       rmSync(folder, { recursive: true, force: true });
     });
 
-    for (const { name, run } of sandboxCases) test(name, { timeout: 60_000 }, () => run({ driver, image }));
+    // Bombs are for what has a kernel of its own: the long run.
+    for (const { name, run } of sandboxCases.filter((found) => !found.name.startsWith('bounds '))) {
+      test.concurrent(name, { timeout: 60_000 }, () => run({ driver, image }));
+    }
 
     const bounds = {
       ...{ tenant: 'acme', vcpus: 1, memoryBytes: 256 * 1024 * 1024, diskBytes: 64 * 1024 * 1024 },
