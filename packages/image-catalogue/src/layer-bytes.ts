@@ -1,4 +1,4 @@
-import { DroverError, isDroverError, messageOf } from '@drover/lease-kit';
+import { isDroverError, messageOf, type DroverError } from '@drover/lease-kit';
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
