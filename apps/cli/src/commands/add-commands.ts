@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { CommandContext } from '../command-context.ts';
+import { addCcCommand } from './cc-command.ts';
 import { addEnrolmentCommands } from './enrolment-commands.ts';
 import { addBundleCommands } from './bundle-commands.ts';
 import { addAccessCommands } from './access-commands.ts';
@@ -30,5 +31,6 @@ export async function addCommands(program: Command, context: CommandContext): Pr
   addWorkspaceCommands(program, context);
   addCompileCommands(program, context);
   addDiscoverCommand(program, context);
+  addCcCommand(program, context);
   await addHerdCommands(program, context);
 }

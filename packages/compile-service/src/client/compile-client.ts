@@ -44,6 +44,8 @@ export interface CompileClientDeps {
   readonly remote: Pick<RemoteCompiler, 'compile'>;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Called with each failure of Drover's. */
+  readonly onFailed?: (error: unknown) => void;
 }
 
 /** Decides for each compile, and does it where another machine can. Never fails: whatever goes wrong, the compiler runs here. */
@@ -76,6 +78,7 @@ export class CompileClient {
     } catch (error) {
       if (signal.aborted) return { kind: 'local', warning: '' };
       this.#statistics.failed++;
+      this.#deps.onFailed?.(error);
       this.#deps.logger.warn({ error: messageOf(error) }, 'a compile runs here');
       const nowMs = this.#deps.clock.monotonicMs();
       if (nowMs - this.#warnedAtMs < this.#warningIntervalMs) return { kind: 'local', warning: '' };
