@@ -1,3 +1,4 @@
+import { countWord } from '../output/words.ts';
 import type { HerdJob, HerdJobEvent } from '@drover/herd-service/client';
 import { styleText } from 'node:util';
 import type { LiveDisplay } from '../output/live-display.ts';
@@ -107,9 +108,9 @@ export class HerdProgress {
     const lines = shown.map(([name, { agent, percent }]) => this.#line(name, percent, `on ${agent}`));
     if (more > 0) lines.push(styleText('dim', `and ${more} more that run`));
     const done = `${Math.min(this.#ended, this.#total)} of ${this.#total} tasks`;
-    const failed = this.#failed === 0 ? '' : `, ${this.#failed} not succeeded`;
-    const outputs = this.#outputs === 0 ? '' : `, ${this.#outputs} outputs`;
-    const text = `${done}${failed}${outputs}, ${this.#agents} agents`;
+    const failed = this.#failed === 0 ? '' : `, ${this.#failed} did not succeed`;
+    const outputs = this.#outputs === 0 ? '' : `, ${countWord(this.#outputs, 'output')}`;
+    const text = `${done}${failed}${outputs}, ${countWord(this.#agents, 'agent')}`;
     lines.push(this.#line('all', (100 * Math.min(this.#ended, this.#total)) / Math.max(1, this.#total), text));
     this.#options.display.status(lines);
   }

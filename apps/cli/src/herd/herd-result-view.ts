@@ -1,3 +1,4 @@
+import { countWord } from '../output/words.ts';
 import { exitCodes, type ExitCode } from '@drover/app-config';
 import type { AgentResult, HerdJobResult, SavedOutput, TaskResult } from '@drover/herd-service/client';
 import { relative } from 'node:path';
@@ -94,8 +95,10 @@ function endLine({ outcome, tasks, missing, tookMs }: HerdJobResult): string {
   const colour = outcome === 'succeeded' ? 'green' : outcome === 'cancelled' ? 'yellow' : 'red';
   const parts = [
     `${succeeded} of ${tasks.length} tasks succeeded in ${span(tookMs)}`,
-    ...(missing.length === 0 ? [] : [`${missing.length} outputs are missing`]),
-    ...(twice === 0 ? [] : [`${twice} tasks may have run twice`]),
+    ...(missing.length === 0
+      ? []
+      : [`${countWord(missing.length, 'output')} ${missing.length === 1 ? 'is' : 'are'} missing`]),
+    ...(twice === 0 ? [] : [`${countWord(twice, 'task')} may have run twice`]),
   ];
   return `${styleText(colour, outcome)}: ${parts.join(', ')}`;
 }

@@ -77,3 +77,6 @@ export function bytesText(bytes: number): string {
 export function timeText(time: Timestamp): string {
   return new Date(timestampMs(time)).toLocaleString('sv-SE', { dateStyle: 'short', timeStyle: 'short' });
 }
+
+/** A number with its noun, e.g. `1 output`, `2 outputs`. */
+export const countWord = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? '' : 's'}`;
