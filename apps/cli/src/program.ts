@@ -15,12 +15,13 @@ export async function createProgram(context: CommandContext, argv: readonly stri
     .enablePositionalOptions()
     .exitOverride();
   // An app that runs for months needs none of what the other commands are made of.
-  if (!['server', 'agent'].includes(argv[0] ?? '')) {
+  if (!['server', 'agent', 'worker'].includes(argv[0] ?? '')) {
     const { addCommands } = await import('./commands/add-commands.ts');
     await addCommands(program, context);
   }
   program.addCommand(await appCommand('server', 'run a server', argv));
   program.addCommand(await appCommand('agent', 'run an agent on this machine', argv));
+  program.addCommand(await appCommand('worker', 'compile for others on this machine', argv));
   for (const command of [program, ...allCommands(program)]) {
     command.exitOverride().showHelpAfterError(hintOf(command)).configureHelp({ optionDescription });
   }
@@ -29,12 +30,21 @@ export async function createProgram(context: CommandContext, argv: readonly stri
 }
 
 /** The command of an app, or its name and description alone where the command line does not ask for more. */
-async function appCommand(name: 'server' | 'agent', description: string, argv: readonly string[]): Promise<Command> {
+async function appCommand(
+  name: 'server' | 'agent' | 'worker',
+  description: string,
+  argv: readonly string[],
+): Promise<Command> {
   const isAsked = argv[0] === name || (argv[0] === 'help' && argv[1] === name) || argv[0] === 'complete';
   if (!isAsked) return new Command(name).usage('[options]').description(description);
-  return name === 'server'
-    ? (await import('@drover/server')).createServerCommand()
-    : (await import('@drover/agent')).createAgentCommand();
+  switch (name) {
+    case 'server':
+      return (await import('@drover/server')).createServerCommand();
+    case 'agent':
+      return (await import('@drover/agent')).createAgentCommand();
+    case 'worker':
+      return (await import('@drover/worker')).createWorkerCommand();
+  }
 }
 
 /** What follows the error of a wrong command line: what is allowed here, or where that is told. */

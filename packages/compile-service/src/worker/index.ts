@@ -18,3 +18,6 @@ export {
   type CompileWorkerOptions,
   type WorkerImages,
 } from './compile-worker.ts';
+export { AuditOutbox } from './audit-outbox.ts';
+export { registerCompileService, type CompileServiceDeps } from './register-compile-service.ts';
+export { SchedulerLink, type SchedulerLinkDeps, type SchedulerLinkOptions } from './scheduler-link.ts';

@@ -186,6 +186,15 @@ const keys = z.strictObject({
         .max(1_000)
         .default([])
         .describe('Images that this worker stands for, and keeps for good.'),
+      folders: z
+        .array(
+          z
+            .string()
+            .regex(/^sha256:[0-9a-f]{64}=\/.*$/, 'is no image; allowed is DIGEST=FOLDER, with an absolute path'),
+        )
+        .max(1_000)
+        .default([])
+        .describe('Images that stand unpacked on this machine, as DIGEST=FOLDER.'),
       idle_timeout: optionalDuration()
         .default(86_400_000)
         .describe('Images that nobody has used for so long go; "": never.'),

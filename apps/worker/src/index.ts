@@ -1,0 +1,1 @@
+export { createWorkerCommand } from './worker-command.ts';
