@@ -25,6 +25,7 @@ const rules: readonly Rule[] = [
     'PROFILE',
   ],
   [/^(--coverage|-coverage|-fbranch-probabilities|-fvpt|-ftest-coverage)$/, 'PROFILE'],
+  [/^-f(lto($|=)|whole-program$|split-lto-unit$)/, 'LINK_TIME_OPTIMIZATION'],
   [/^-gsplit-dwarf/, 'SPLIT_DEBUG'],
   [/^-g(gdb)?3$|^-g(dwarf|stabs|coff|xcoff|vms)-?\d*-3$/, 'MACRO_DEBUG'],
   [/^-fdebug-macro$/, 'MACRO_DEBUG'],

@@ -16,6 +16,7 @@ export const localReasons = {
   PLUGIN: 'the compiler is extended or told more than its options say',
   NATIVE_TUNING: 'it is for the processor of this machine',
   PROFILE: 'it makes or reads profiles or counts',
+  LINK_TIME_OPTIMIZATION: 'objects for link-time optimization differ from run to run',
   SPLIT_DEBUG: 'debug information goes to a file of its own',
   MACRO_DEBUG: 'debug information holds macros',
   PEDANTIC_DEBUG: 'places in debug information or of a sanitizer would not outlive what pedantic warnings ask for',

@@ -117,6 +117,8 @@ test.each([
   ['-c -mtune=native a.c', 'NATIVE_TUNING'],
   ['-c -fprofile-use=x a.c', 'PROFILE'],
   ['-c --coverage a.c', 'PROFILE'],
+  ['-c -flto a.c', 'LINK_TIME_OPTIMIZATION'],
+  ['-c -flto=auto a.c', 'LINK_TIME_OPTIMIZATION'],
   ['-c -gsplit-dwarf a.c', 'SPLIT_DEBUG'],
   ['-c -g3 a.c', 'MACRO_DEBUG'],
   ['-c -g -pedantic a.c', 'PEDANTIC_DEBUG'],

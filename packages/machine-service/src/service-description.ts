@@ -41,7 +41,6 @@ export function checkServiceName(name: string): void {
 
 /** Throws `SERVICE_INVALID` for a value that no file of a service can hold. */
 export function checkServiceText(what: string, text: string): void {
-  // eslint-disable-next-line no-control-regex -- those are what is looked for
   const found = /[\u0000-\u001f\u007f]/.exec(text);
   if (found === null) return;
   throw new DroverError({

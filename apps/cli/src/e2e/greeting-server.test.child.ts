@@ -1,5 +1,4 @@
 import { TaskSource } from '@drover/lease-kit';
-// eslint-disable-next-line @nx/enforce-module-boundaries -- a program of its own: nothing waits for what it loads
 import { StoreToken, createServerCommand } from '@drover/server';
 import { createQueueTaskSource } from '@drover/task-sources';
 import { instanceCachingFactory } from 'tsyringe';
