@@ -110,5 +110,6 @@ test('Stop kills what runs, also where a child never looks at its pipe; the agen
   );
   expect(received).toBe(`<${pipe}><Progress>1</Progress></${pipe}>Error running job`);
   expect(await state).toBe('busy');
-  expect(await stateOf()).toBe('available');
+  // The client is told first, as by an original agent.
+  await expect.poll(stateOf, { timeout: 10_000 }).toBe('available');
 });
