@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as wait } from 'node:timers/promises';
 import { Client } from 'pg';
 import { embeddedPostgresError } from '../internal/errors.ts';
 
@@ -33,8 +34,27 @@ export async function createTestDatabase(serverUrl = process.env[testPostgresUrl
   const url = new URL(serverUrl);
   url.pathname = `/${name}`;
   let dropping: Promise<void> | undefined;
-  const drop = (): Promise<void> => (dropping ??= execute(serverUrl, `drop database if exists ${name} with (force)`));
+  const drop = (): Promise<void> => (dropping ??= dropDatabase(serverUrl, name));
   return { url: url.href, name, drop, [Symbol.asyncDispose]: drop };
+}
+
+/** How long clients that say goodbye have: a pool has ended before its connections have. */
+const goodbyeTries = 50;
+const goodbyeMs = 10;
+
+async function dropDatabase(url: string, name: string): Promise<void> {
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  try {
+    for (let tries = 0; tries < goodbyeTries; tries += 1) {
+      const { rowCount } = await client.query('select 1 from pg_stat_activity where datname = $1 limit 1', [name]);
+      if (rowCount === 0) break;
+      await wait(goodbyeMs);
+    }
+    await client.query(`drop database if exists ${name} with (force)`);
+  } finally {
+    await client.end();
+  }
 }
 
 async function execute(url: string, statement: string): Promise<void> {
