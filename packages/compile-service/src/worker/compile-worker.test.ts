@@ -254,9 +254,10 @@ describe.skipIf(agent === undefined || !hasCompiler || bubblewrap === undefined 
   'compiles that go too far [limits:namespace-sandboxes]',
   () => {
     // Below /usr, where images have their compilers; programs of the test stand in for a compiler that has gone bad.
-    const bin = mkdtempSync('/usr/local/lib/drover-test-');
+    let bin: string;
     let driver: SandboxDriver;
     beforeAll(async () => {
+      bin = mkdtempSync('/usr/local/lib/drover-test-');
       driver = await createNamespaceDriver({ stateDir: join(dir, 'b'), agent: agent!, bubblewrap: bubblewrap!.path });
     }, 60_000);
     afterAll(async () => {
